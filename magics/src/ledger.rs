@@ -1,0 +1,177 @@
+//! The records of one session, in the order in which the cells ran.
+
+use std::collections::VecDeque;
+use std::str::FromStr;
+
+use crate::record::Record;
+
+/// How many records a session keeps; the oldest go first.
+pub const CAPACITY: usize = 10_000;
+
+/// The records of one session.
+#[derive(Debug, Clone, Default)]
+pub struct Ledger {
+    records: VecDeque<Record>,
+}
+
+impl Ledger {
+    /// A session of which nothing is known yet.
+    pub fn new() -> Ledger {
+        Ledger::default()
+    }
+
+    /// Keeps `record` as the latest, and lets the oldest go where there are [`CAPACITY`] already.
+    pub fn add(&mut self, record: Record) {
+        if self.records.len() == CAPACITY {
+            self.records.pop_front();
+        }
+        self.records.push_back(record);
+    }
+
+    /// The record of the cell that was tracked last.
+    pub fn last(&self) -> Option<&Record> {
+        self.records.back()
+    }
+
+    /// All records, oldest first.
+    pub fn iter(&self) -> impl ExactSizeIterator<Item = &Record> {
+        self.records.iter()
+    }
+
+    /// The records whose execution count lies in `range`, oldest first.
+    pub fn range(&self, range: CellRange) -> impl Iterator<Item = &Record> {
+        self.iter()
+            .filter(move |record| range.contains(record.cell.execution_count))
+    }
+
+    /// Whether no cell has been tracked yet.
+    pub fn is_empty(&self) -> bool {
+        self.records.is_empty()
+    }
+}
+
+/// Cells by the numbers in their prompts, both ends included.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct CellRange {
+    /// The first cell; `None` for the first of the session.
+    pub first: Option<u64>,
+    /// The last cell; `None` for the last of the session.
+    pub last: Option<u64>,
+}
+
+impl CellRange {
+    /// Every cell of the session.
+    pub const ALL: CellRange = CellRange {
+        first: None,
+        last: None,
+    };
+
+    /// Whether the cell with this number belongs to the range.
+    pub fn contains(&self, execution_count: u64) -> bool {
+        self.first.is_none_or(|first| first <= execution_count)
+            && self.last.is_none_or(|last| execution_count <= last)
+    }
+}
+
+/// Why a text is not a range of cells.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum RangeError {
+    /// A part is not a cell's number.
+    #[error(
+        "`{0}` is not a cell's number: write A:B with the numbers in the prompts, such as 3:7, 3: or :7"
+    )]
+    NotANumber(String),
+    /// The first cell comes after the last.
+    #[error("cell {first} comes after cell {last}: write {last}:{first}")]
+    Reversed {
+        /// The number before the colon.
+        first: u64,
+        /// The number after it.
+        last: u64,
+    },
+}
+
+impl FromStr for CellRange {
+    type Err = RangeError;
+
+    /// Reads `A:B`, `A:`, `:B` or a single `A`.
+    ///
+    /// # Errors
+    /// Where a part is not a number, or the range is reversed.
+    fn from_str(text: &str) -> Result<CellRange, RangeError> {
+        let number = |part: &str| {
+            part.trim()
+                .parse::<u64>()
+                .map_err(|_| RangeError::NotANumber(part.into()))
+        };
+        let optional = |part: &str| match part.trim() {
+            "" => Ok(None),
+            part => number(part).map(Some),
+        };
+        let (first, last) = match text.split_once(':') {
+            None => (Some(number(text)?), Some(number(text)?)),
+            Some((first, last)) => (optional(first)?, optional(last)?),
+        };
+        match (first, last) {
+            (Some(first), Some(last)) if first > last => Err(RangeError::Reversed { first, last }),
+            _ => Ok(CellRange { first, last }),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::record::CellStatus;
+
+    fn record(execution_count: u64) -> Record {
+        Record::empty(execution_count, CellStatus::Ok)
+    }
+
+    #[test]
+    fn the_oldest_records_go_first() {
+        let mut ledger = Ledger::new();
+        assert!(ledger.is_empty());
+        for count in 1..=CAPACITY as u64 + 2 {
+            ledger.add(record(count));
+        }
+        assert_eq!(ledger.iter().len(), CAPACITY);
+        assert_eq!(ledger.iter().next().unwrap().cell.execution_count, 3);
+        assert_eq!(
+            ledger.last().unwrap().cell.execution_count,
+            CAPACITY as u64 + 2
+        );
+    }
+
+    #[test]
+    fn a_range_holds_both_its_ends() {
+        let mut ledger = Ledger::new();
+        (1..=5).for_each(|count| ledger.add(record(count)));
+        let counts = |text: &str| -> Vec<u64> {
+            ledger
+                .range(text.parse().unwrap())
+                .map(|record| record.cell.execution_count)
+                .collect()
+        };
+        assert_eq!(counts("2:4"), [2, 3, 4]);
+        assert_eq!(counts("4:"), [4, 5]);
+        assert_eq!(counts(":2"), [1, 2]);
+        assert_eq!(counts("3"), [3]);
+        assert_eq!(counts(":"), [1, 2, 3, 4, 5]);
+        assert_eq!(counts("7:9"), Vec::<u64>::new());
+    }
+
+    #[test]
+    fn a_bad_range_says_what_to_write() {
+        for (text, hint) in [
+            ("", "not a cell's number"),
+            ("a:b", "`a` is not"),
+            ("1:2:3", "`2:3` is not"),
+            ("-1", "`-1` is not"),
+            ("7:3", "write 3:7"),
+        ] {
+            let error = text.parse::<CellRange>().unwrap_err().to_string();
+            assert!(error.contains(hint), "{text}: {error}");
+        }
+    }
+}

@@ -1,0 +1,29 @@
+//! Where the memory of a piece of work went: exact peaks of RAM and heap, before, while and after
+//! it ran, as records and tables. It knows nothing of Jupyter.
+//!
+//! - [`cell`] and [`magic`]: a cell's text, taken apart, and what its magic lines ask for.
+//! - [`probe`]: one file for each source of a reading; [`heap`], [`page`], [`worker`] and
+//!   [`sampler`]: what counts inside the process and what watches from outside.
+//! - [`capture`]: before, the work, after; it ends in a [`record::Record`], which [`ledger`] keeps
+//!   and [`budget`] judges.
+//! - [`table`] and [`report`]: what a reader sees, drawn by [`text`] and [`html`].
+//! - [`environment`] and [`doctor`]: what this machine is and what it lets us measure.
+
+pub mod budget;
+pub mod capture;
+pub mod cell;
+pub mod doctor;
+pub mod environment;
+pub mod heap;
+pub mod html;
+pub mod ledger;
+pub mod magic;
+pub mod page;
+pub mod probe;
+pub mod record;
+pub mod report;
+pub mod sampler;
+pub mod table;
+pub mod text;
+pub mod units;
+pub mod worker;

@@ -1,0 +1,183 @@
+//! A thread that looks at what cannot be measured exactly: the machine, the processes that the
+//! work started, and the compiler. It stops when it is dropped.
+
+use std::sync::{Arc, Condvar, Mutex};
+use std::time::Duration;
+
+use crate::page::{PageMapping, Phase};
+use crate::probe::host::ProcessProbe;
+use crate::probe::machine::SystemProbe;
+use crate::probe::tree::{self, Tree};
+
+/// How often the sampler looks.
+pub const INTERVAL: Duration = Duration::from_millis(10);
+
+/// What the sampler saw, in bytes: the highest value of each. `None`: it saw none.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Samples {
+    /// How things stood at its first look.
+    pub first: Option<FirstLook>,
+    /// Sum over the compiler's processes before the user's code ran.
+    pub compiler: Option<u64>,
+    /// Used memory of the machine or container while it ran.
+    pub system: Option<u64>,
+    /// Sum over the processes that the worker started, while it ran.
+    pub children: Option<u64>,
+    /// The worker's resident set or high-water mark, the last seen before it ended.
+    pub worker_high_water: Option<u64>,
+}
+
+/// How things stood before the user's code ran, in bytes.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct FirstLook {
+    /// Sum over the processes that the worker had started before.
+    pub children: Option<u64>,
+    /// Used memory of the machine or container.
+    pub system: Option<u64>,
+    /// What the machine or container can hold.
+    pub limit: Option<u64>,
+}
+
+impl FirstLook {
+    /// Looks now.
+    pub fn now(system: Option<&SystemProbe>, worker: i32) -> FirstLook {
+        let memory = system.and_then(|probe| probe.read().ok());
+        FirstLook {
+            children: children_of(worker),
+            system: memory.as_ref().map(|memory| memory.used),
+            limit: memory.as_ref().map(|memory| memory.limit),
+        }
+    }
+}
+
+/// The running thread.
+pub struct Sampler {
+    state: Arc<State>,
+}
+
+struct State {
+    samples: Mutex<(Samples, bool)>,
+    stop: Condvar,
+}
+
+impl Sampler {
+    /// Starts to watch `worker`, and the other descendants of this process as the compiler.
+    pub fn start(page: Arc<PageMapping>, system: Option<Arc<SystemProbe>>, worker: i32) -> Sampler {
+        let state = Arc::new(State {
+            samples: Mutex::new((Samples::default(), false)),
+            stop: Condvar::new(),
+        });
+        let for_thread = Arc::clone(&state);
+        // Without the thread there are no samples, and the rows say so.
+        let _ = std::thread::Builder::new()
+            .name("memtrack-sampler".into())
+            .spawn(move || sample_until_stopped(&for_thread, &page, system.as_deref(), worker));
+        Sampler { state }
+    }
+
+    /// Stops the thread and tells what it saw. Does not wait for a look that is going on.
+    pub fn finish(self) -> Samples {
+        lock(&self.state.samples).0
+    }
+}
+
+impl Drop for Sampler {
+    fn drop(&mut self) {
+        lock(&self.state.samples).1 = true;
+        self.state.stop.notify_all();
+    }
+}
+
+fn sample_until_stopped(
+    state: &State,
+    page: &PageMapping,
+    system: Option<&SystemProbe>,
+    worker: i32,
+) {
+    crate::heap::ignore_this_thread();
+    let own = std::process::id() as i32;
+    let process = ProcessProbe::open(worker).ok();
+    let mut tree = Tree::new();
+    let runs_before = page.page().run_count();
+    let first = FirstLook::now(system, worker);
+    lock(&state.samples).0.first = Some(first);
+    loop {
+        let now = match page.page().phase() {
+            Phase::Running => Samples {
+                first: None,
+                system: system.and_then(|probe| Some(probe.read().ok()?.used)),
+                children: children_in(&mut tree, worker),
+                worker_high_water: process.as_ref().and_then(|probe| {
+                    let memory = probe.read().ok()?;
+                    Some(memory.high_water.unwrap_or(memory.rss))
+                }),
+                compiler: None,
+            },
+            // Only before the code runs: what comes after it is no compilation.
+            Phase::Idle | Phase::Finished
+                if own != worker && page.page().run_count() == runs_before =>
+            {
+                Samples {
+                    compiler: compilers(&mut tree, own, worker),
+                    ..Samples::default()
+                }
+            }
+            Phase::Idle | Phase::Finished => Samples::default(),
+        };
+        let mut guard = lock(&state.samples);
+        guard.0.raise(now);
+        let (guard, _) = state
+            .stop
+            .wait_timeout_while(guard, INTERVAL, |(_, stopped)| !*stopped)
+            .unwrap_or_else(|poisoned| poisoned.into_inner());
+        if guard.1 {
+            return;
+        }
+    }
+}
+
+/// Resident bytes of the processes below `own` that are not the worker's. A process between fork
+/// and exec still shows its parent's memory, so those that run this very program are left out.
+fn compilers(tree: &mut Tree, own: i32, worker: i32) -> Option<u64> {
+    let program = |pid: i32| std::fs::read_link(format!("/proc/{pid}/exe")).ok();
+    let this = program(own);
+    let mut others = tree.descendants(own, Some(worker));
+    others.retain(|pid| {
+        let other = program(*pid);
+        other.is_some() && other != this
+    });
+    tree::resident_sum(&others).filter(|sum| *sum > 0)
+}
+
+/// Resident bytes of all processes below `worker`; 0 where there are none.
+pub fn children_of(worker: i32) -> Option<u64> {
+    children_in(&mut Tree::new(), worker)
+}
+
+fn children_in(tree: &mut Tree, worker: i32) -> Option<u64> {
+    let children = tree.descendants(worker, None);
+    if children.is_empty() {
+        return Some(0);
+    }
+    tree::resident_sum(&children)
+}
+
+impl Samples {
+    fn raise(&mut self, now: Samples) {
+        for (highest, value) in [
+            (&mut self.compiler, now.compiler),
+            (&mut self.system, now.system),
+            (&mut self.children, now.children),
+            (&mut self.worker_high_water, now.worker_high_water),
+        ] {
+            // `None` is smaller than any value.
+            *highest = (*highest).max(value);
+        }
+    }
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
+    mutex
+        .lock()
+        .unwrap_or_else(|poisoned| poisoned.into_inner())
+}

@@ -1,0 +1,142 @@
+//! What stands below a record's rows: memory by kind of page, and remarks of less weight.
+
+use super::{Column, Entry, Grid};
+use crate::record::{Memory, Record, Row, Scope, Split};
+use crate::units;
+
+type Kind = (&'static str, fn(&Split) -> Option<u64>);
+
+const KINDS: [Kind; 4] = [
+    ("anon", |split| split.anon),
+    ("file", |split| split.file),
+    ("shmem", |split| split.shmem),
+    ("swap", |split| split.swap),
+];
+
+/// Resident memory by kind of page: before, after and the difference.
+pub(super) fn split_grid(record: &Record, row: &Row) -> Grid {
+    let mut columns = vec![Column::words("process RAM by kind")];
+    columns.extend(KINDS.map(|(name, _)| Column::number(name)));
+    let line = |name: &str, value: &dyn Fn(&Kind) -> Option<String>| {
+        let mut line = vec![Entry::new(name)];
+        line.extend(KINDS.iter().map(|kind| Entry::or_absent(value(kind))));
+        line
+    };
+    let of = |split: &Option<Split>, kind: &Kind| split.as_ref().and_then(kind.1);
+    let rows = vec![
+        line("before", &|kind| {
+            of(&row.split_before, kind).map(units::format_bytes)
+        }),
+        line("after", &|kind| {
+            of(&row.split_after, kind).map(units::format_bytes)
+        }),
+        line("kept", &|kind| {
+            let change = split_change(record, row, kind)?;
+            Some(units::format_difference(
+                change,
+                units::noise_floor(row.memory, row.scope),
+            ))
+        }),
+    ];
+    Grid { columns, rows }
+}
+
+/// After minus before of one kind of page.
+fn split_change(record: &Record, row: &Row, kind: &Kind) -> Option<i64> {
+    let mut of_kind = Row::empty(row.memory, row.scope);
+    of_kind.before = kind.1(row.split_before.as_ref()?);
+    of_kind.after = kind.1(row.split_after.as_ref()?);
+    record.kept(&of_kind)
+}
+
+pub(super) fn footer(record: &Record, wide: bool) -> Vec<String> {
+    let mut footer = Vec::new();
+    for row in &record.rows {
+        footer.extend(match (row.memory, row.scope) {
+            (Memory::Ram, Scope::Process) if !wide => split_line(record, row),
+            (Memory::Ram, Scope::System) => percent_line(row),
+            (Memory::Heap, _) => heap_line(row),
+            _ => None,
+        });
+    }
+    let overhead = &record.overhead;
+    let seconds = |name: &str, value: Option<f64>| {
+        value.map(|value| format!("{name} {}", units::format_seconds(value)))
+    };
+    let rss = |name: &str, value: Option<u64>| {
+        value.map(|value| format!("{name} {}", units::format_bytes(value)))
+    };
+    let times: Vec<String> = [
+        seconds("run", record.duration_s.run),
+        seconds("compile", record.duration_s.compile),
+        seconds("tracking", Some(overhead.tracking_s)),
+    ]
+    .into_iter()
+    .flatten()
+    .collect();
+    footer.push(times.join(" · "));
+    let beside: Vec<String> = [
+        rss("compiler peak", overhead.compiler_peak_rss),
+        rss("kernel", overhead.kernel_rss),
+    ]
+    .into_iter()
+    .flatten()
+    .collect();
+    if !beside.is_empty() {
+        footer.push(format!("beside your code: {}", beside.join(" · ")));
+    }
+    footer
+}
+
+/// Which kinds of page changed by more than noise.
+fn split_line(record: &Record, row: &Row) -> Option<String> {
+    let floor = units::noise_floor(row.memory, row.scope);
+    let changes: Vec<String> = KINDS
+        .iter()
+        .filter_map(|kind| {
+            let change = split_change(record, row, kind)?;
+            (change.unsigned_abs() >= floor)
+                .then(|| format!("{} {}", kind.0, units::format_signed(change)))
+        })
+        .collect();
+    (!changes.is_empty()).then(|| format!("{} kept: {}", row.label(), changes.join(" · ")))
+}
+
+/// Before, peak and after as percentages of the limit.
+fn percent_line(row: &Row) -> Option<String> {
+    let limit = row.limit?;
+    let percent = |name: &str, value: Option<u64>| {
+        let percent = units::percent(value?, limit)?;
+        Some(format!("{name} {}", units::format_percent(percent)))
+    };
+    let values: Vec<String> = [
+        percent("before", row.before),
+        percent("peak", row.peak),
+        percent("after", row.after),
+    ]
+    .into_iter()
+    .flatten()
+    .collect();
+    (!values.is_empty()).then(|| {
+        let limit = units::format_bytes(limit);
+        format!("{} of {limit}: {}", row.label(), values.join(" · "))
+    })
+}
+
+fn heap_line(row: &Row) -> Option<String> {
+    let bytes = |value: Option<u64>, what: &str| {
+        value.map(|value| format!("{} {what}", units::format_bytes(value)))
+    };
+    let parts: Vec<String> = [
+        row.allocations.map(|count| match count {
+            1 => "1 allocation".into(),
+            count => format!("{} allocations", units::format_count(count)),
+        }),
+        bytes(row.allocated, "allocated"),
+        bytes(row.retained, "freed but retained by the allocator"),
+    ]
+    .into_iter()
+    .flatten()
+    .collect();
+    (!parts.is_empty()).then(|| format!("{}: {}", row.label(), parts.join(" · ")))
+}

@@ -1,0 +1,147 @@
+//! The measured side: takes readings on both sides of the user's code, in the process that runs
+//! it.
+//!
+//! Reading from inside has two advantages over watching from outside. The readings stand exactly
+//! at the borders of the user's code: loading its library before, and anything after, are left
+//! out. And they do not depend on the right to look into another process.
+
+use std::sync::atomic::Ordering::Relaxed;
+
+use crate::heap;
+use crate::page::{Phase, Readings, SharedPage, monotonic_ns, put};
+use crate::probe::host::{ProcessMemory, ProcessProbe};
+use crate::probe::machine::SystemProbe;
+
+/// The measured side of a [`SharedPage`].
+pub struct Worker {
+    page: &'static SharedPage,
+    process: Option<ProcessProbe>,
+    system: Option<SystemProbe>,
+}
+
+impl Worker {
+    /// Opens the probes of this process. A probe that cannot be opened leaves its values unknown.
+    pub fn new(page: &'static SharedPage) -> Worker {
+        Worker {
+            page,
+            process: ProcessProbe::this_process().ok(),
+            system: SystemProbe::detect().ok(),
+        }
+    }
+
+    /// Runs `work` with a reading before and one after, if the watcher asked for them.
+    pub fn run<R>(&self, work: impl FnOnce() -> R) -> R {
+        let tracked = self.page.track.load(Relaxed) != 0;
+        let activity = tracked.then(|| self.before());
+        self.page.runs.fetch_add(1, Relaxed);
+        self.page.ended_ns.store(0, Relaxed);
+        self.page.started_ns.store(monotonic_ns(), Relaxed);
+        self.page.set_phase(Phase::Running);
+        let result = work();
+        self.page.ended_ns.store(monotonic_ns(), Relaxed);
+        if let Some(activity) = activity {
+            self.after(&activity);
+        }
+        self.page.set_phase(Phase::Finished);
+        result
+    }
+
+    /// Takes the last readings of a process that is about to die in the user's code. Nothing is
+    /// allocated and no lock is taken, so a signal handler may call it, with a buffer of a few KiB.
+    pub fn last_words(&self, buffer: &mut [u8]) {
+        let page = self.page;
+        if page.phase() != Phase::Running || page.ended_ns.load(Relaxed) != 0 {
+            return;
+        }
+        page.ended_ns.store(monotonic_ns(), Relaxed);
+        if page.track.load(Relaxed) != 0
+            && let Some(process) = &self.process
+            && let Some(memory) = process.read_into(buffer)
+        {
+            put_process(&page.after, &memory);
+        }
+    }
+
+    fn before(&self) -> heap::Activity {
+        let start = monotonic_ns();
+        self.page.after.clear();
+        let before = &self.page.before;
+        self.read_system(before);
+        self.read_process(before);
+        let activity = self.page.heap.activity();
+        // The heap next to last, so that what the readings themselves allocate is left out.
+        self.read_heap(before);
+        self.page.heap.reset_peak();
+        let reset = self
+            .process
+            .as_ref()
+            .is_some_and(|process| process.reset_high_water().is_ok());
+        self.page.high_water_reset.store(reset.into(), Relaxed);
+        self.page.tracking_ns.store(monotonic_ns() - start, Relaxed);
+        activity
+    }
+
+    fn after(&self, activity: &heap::Activity) {
+        let start = monotonic_ns();
+        let after = &self.page.after;
+        self.read_heap(after);
+        let threads = self.page.heap.threads_since(activity);
+        self.page.heap_threads.store(threads as u32, Relaxed);
+        self.read_process(after);
+        self.read_system(after);
+        let live = after.heap_live.load(Relaxed).max(0) as u64;
+        put(
+            &after.retained,
+            heap::held_from_system().map(|held| held.saturating_sub(live)),
+        );
+        self.page
+            .tracking_ns
+            .fetch_add(monotonic_ns() - start, Relaxed);
+    }
+
+    fn read_process(&self, into: &Readings) {
+        if let Some(memory) = self.process.as_ref().and_then(|probe| probe.read().ok()) {
+            put_process(into, &memory);
+        }
+        let (own, gone) = (usage(libc::RUSAGE_SELF), usage(libc::RUSAGE_CHILDREN));
+        // What a parent can collect of a dead process is the larger of the two.
+        let max_rss = own
+            .zip(gone)
+            .map(|(own, gone)| own.ru_maxrss.max(gone.ru_maxrss));
+        put(&into.max_rss, max_rss.map(|kib| kib as u64 * 1024));
+        put(
+            &into.children_faults,
+            gone.map(|gone| (gone.ru_minflt + gone.ru_majflt) as u64),
+        );
+    }
+
+    fn read_system(&self, into: &Readings) {
+        let memory = self.system.as_ref().and_then(|probe| probe.read().ok());
+        put(&into.system, memory.map(|memory| memory.used));
+    }
+
+    fn read_heap(&self, into: &Readings) {
+        let counts = self.page.heap.read();
+        into.heap_live.store(counts.live, Relaxed);
+        into.heap_peak.store(counts.peak, Relaxed);
+        put(&into.allocations, Some(counts.allocations));
+        put(&into.allocated, Some(counts.allocated));
+    }
+}
+
+fn put_process(into: &Readings, memory: &ProcessMemory) {
+    put(&into.rss, Some(memory.rss));
+    put(&into.high_water, memory.high_water);
+    put(&into.anon, memory.split.anon);
+    put(&into.file, memory.split.file);
+    put(&into.shmem, memory.split.shmem);
+    put(&into.swap, memory.split.swap);
+}
+
+fn usage(who: libc::c_int) -> Option<libc::rusage> {
+    // SAFETY: an all-zero `rusage` is valid, and `getrusage` writes into it.
+    unsafe {
+        let mut usage: libc::rusage = std::mem::zeroed();
+        (libc::getrusage(who, &mut usage) == 0).then_some(usage)
+    }
+}

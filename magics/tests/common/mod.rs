@@ -1,0 +1,189 @@
+//! Records to draw and judge.
+
+use memtrack::record::{
+    CellInfo, CellStatus, Device, Durations, EnvironmentRef, Memory, Overhead, Record, Row, Scope,
+    Split,
+};
+
+pub const MIB: u64 = 1 << 20;
+pub const GIB: u64 = 1 << 30;
+
+/// A row with these values before, at its peak, and after.
+pub fn row(memory: Memory, scope: Scope, values: [u64; 3], limit: u64, method: &str) -> Row {
+    let mut row = Row::empty(memory, scope);
+    [row.before, row.peak, row.after] = values.map(Some);
+    row.limit = Some(limit);
+    row.peak_method = Some(method.into());
+    row.exact = !method.contains("sampled");
+    row
+}
+
+/// A record without rows.
+pub fn bare(execution_count: u64) -> Record {
+    Record {
+        schema: 1,
+        cell: CellInfo {
+            execution_count,
+            label: None,
+            status: CellStatus::Ok,
+            cause: None,
+            started_at: "2026-01-01T00:00:00Z".into(),
+            lost_variables: Vec::new(),
+            restarted: false,
+            code_hash: "0123456789abcdef".into(),
+        },
+        duration_s: Durations {
+            compile: Some(0.42),
+            run: Some(0.31),
+        },
+        rows: Vec::new(),
+        overhead: Overhead {
+            kernel_rss: Some(512 * MIB),
+            compiler_peak_rss: Some(301 * MIB),
+            tracking_s: 0.0004,
+        },
+        timeline: None,
+        environment: EnvironmentRef {
+            id: "f00d".into(),
+            facts: None,
+        },
+        cuda_context: None,
+        warnings: Vec::new(),
+    }
+}
+
+/// A cell that keeps 1 GiB and needs 256 MiB more for a while.
+pub fn normal() -> Record {
+    let mut record = bare(3);
+    record.cell.label = Some("load".into());
+    let split = |anon| {
+        Some(Split {
+            anon: Some(anon),
+            file: Some(8 * MIB),
+            shmem: Some(0),
+            swap: None,
+        })
+    };
+    let mut ram = row(
+        Memory::Ram,
+        Scope::Process,
+        [12 * MIB, GIB + 268 * MIB, GIB + 12 * MIB],
+        16 * GIB,
+        "kernel high-water mark",
+    );
+    (ram.split_before, ram.split_after) = (split(4 * MIB), split(GIB + 4 * MIB));
+    let children = row(
+        Memory::Ram,
+        Scope::Children,
+        [0, 3 * MIB, 0],
+        16 * GIB,
+        "sampled every 10 ms",
+    );
+    let mut heap = row(
+        Memory::Heap,
+        Scope::Process,
+        [45_312, GIB + 256 * MIB, GIB + 45_312],
+        0,
+        "allocator",
+    );
+    heap.limit = None;
+    (heap.allocations, heap.allocated, heap.retained) =
+        (Some(1_234), Some(GIB + 300 * MIB), Some(132 << 10));
+    let system = row(
+        Memory::Ram,
+        Scope::System,
+        [5 * GIB, 6 * GIB + 300 * MIB, 6 * GIB],
+        16 * GIB,
+        "sampled every 10 ms, the container's limit (cgroup v2)",
+    );
+    record.rows = vec![ram, children, heap, system];
+    record
+}
+
+/// A cell that was killed: nothing is known after it, and its variables are gone.
+pub fn killed() -> Record {
+    let mut record = normal();
+    record.cell.label = None;
+    record.cell.status = CellStatus::Killed;
+    record.cell.cause = Some("out of memory (SIGKILL)".into());
+    record.cell.restarted = true;
+    record.cell.lost_variables = vec!["weights".into(), "tokens".into()];
+    record.warnings = vec!["system RAM was at 99 % of its limit".into()];
+    record.duration_s.run = None;
+    for row in record.rows.iter_mut().take(3) {
+        row.after = None;
+        row.split_after = None;
+        row.retained = None;
+        row.unavailable =
+            Some("the process that ran the cell ended, so there is no value after it".into());
+    }
+    record
+}
+
+/// A record in which nothing could be read.
+pub fn unknown() -> Record {
+    let mut record = bare(1);
+    record.duration_s = Durations {
+        compile: None,
+        run: None,
+    };
+    record.overhead.kernel_rss = None;
+    record.overhead.compiler_peak_rss = None;
+    record.rows = normal().rows;
+    for row in &mut record.rows {
+        *row = Row {
+            unavailable: Some("/proc is not mounted here".into()),
+            ..Row::empty(row.memory, row.scope)
+        };
+    }
+    record
+}
+
+/// The largest values there are, on two GPUs.
+pub fn huge() -> Record {
+    let mut record = bare(u64::MAX);
+    let max = u64::MAX;
+    let mut heap = row(
+        Memory::Heap,
+        Scope::Process,
+        [0, max, max],
+        max,
+        "allocator",
+    );
+    (heap.allocations, heap.allocated, heap.retained) = (Some(max), Some(max), Some(max));
+    record.rows = vec![
+        row(
+            Memory::Ram,
+            Scope::Process,
+            [max, max, 0],
+            1,
+            "kernel high-water mark",
+        ),
+        heap,
+    ];
+    for index in 0..2 {
+        let mut gpu = row(
+            Memory::Vram,
+            Scope::PoolReserved,
+            [0, max, max],
+            max,
+            "pool high-water mark",
+        );
+        gpu.device = Some(Device {
+            index,
+            uuid: None,
+            name: "GPU".into(),
+        });
+        record.rows.push(gpu);
+    }
+    record.duration_s.run = Some(f64::MAX);
+    record
+}
+
+/// A label that is long, wide, and would be HTML if it were not escaped.
+pub fn odd_label() -> Record {
+    let mut record = normal();
+    let label = "<script>alert('x')</script> & \"quotes\"\n\u{1b}[31m größe 内存 🦀 ".repeat(3);
+    record.cell.label = Some(label);
+    record
+}
