@@ -12,6 +12,10 @@ use crate::probe::tree::{self, Tree};
 /// How often the sampler looks.
 pub const INTERVAL: Duration = Duration::from_millis(10);
 
+/// The compiler is looked at once in this many intervals: a look reads a dozen files or more, and
+/// takes time from the compiler itself.
+const COMPILER_INTERVALS: u32 = 3;
+
 /// What the sampler saw, in bytes: the highest value of each. `None`: it saw none.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct Samples {
@@ -68,10 +72,14 @@ impl Sampler {
             stop: Condvar::new(),
         });
         let for_thread = Arc::clone(&state);
+        // SAFETY: no preconditions. The thread that starts a measurement starts the compiler too.
+        let starter = unsafe { libc::gettid() };
         // Without the thread there are no samples, and the rows say so.
         let _ = std::thread::Builder::new()
             .name("memtrack-sampler".into())
-            .spawn(move || sample_until_stopped(&for_thread, &page, system.as_deref(), worker));
+            .spawn(move || {
+                sample_until_stopped(&for_thread, &page, system.as_deref(), worker, starter)
+            });
         Sampler { state }
     }
 
@@ -93,6 +101,7 @@ fn sample_until_stopped(
     page: &PageMapping,
     system: Option<&SystemProbe>,
     worker: i32,
+    starter: i32,
 ) {
     crate::heap::ignore_this_thread();
     let own = std::process::id() as i32;
@@ -101,7 +110,7 @@ fn sample_until_stopped(
     let runs_before = page.page().run_count();
     let first = FirstLook::now(system, worker);
     lock(&state.samples).0.first = Some(first);
-    loop {
+    for turn in 0_u32.. {
         let now = match page.page().phase() {
             Phase::Running => Samples {
                 first: None,
@@ -115,10 +124,13 @@ fn sample_until_stopped(
             },
             // Only before the code runs: what comes after it is no compilation.
             Phase::Idle | Phase::Finished
-                if own != worker && page.page().run_count() == runs_before =>
+                if own != worker
+                    && turn.is_multiple_of(COMPILER_INTERVALS)
+                    && page.page().run_count() == runs_before =>
             {
+                let processes = tree.started_by(own, starter, Some(worker));
                 Samples {
-                    compiler: compilers(&mut tree, own, worker),
+                    compiler: resident_of_others(own, processes),
                     ..Samples::default()
                 }
             }
@@ -136,17 +148,16 @@ fn sample_until_stopped(
     }
 }
 
-/// Resident bytes of the processes below `own` that are not the worker's. A process between fork
-/// and exec still shows its parent's memory, so those that run this very program are left out.
-fn compilers(tree: &mut Tree, own: i32, worker: i32) -> Option<u64> {
+/// Resident bytes of those `processes` that run another program than this one. A process between
+/// fork and exec still shows its parent's memory.
+fn resident_of_others(own: i32, mut processes: Vec<i32>) -> Option<u64> {
     let program = |pid: i32| std::fs::read_link(format!("/proc/{pid}/exe")).ok();
     let this = program(own);
-    let mut others = tree.descendants(own, Some(worker));
-    others.retain(|pid| {
+    processes.retain(|pid| {
         let other = program(*pid);
         other.is_some() && other != this
     });
-    tree::resident_sum(&others).filter(|sum| *sum > 0)
+    tree::resident_sum(&processes).filter(|sum| *sum > 0)
 }
 
 /// Resident bytes of all processes below `worker`; 0 where there are none.

@@ -81,6 +81,23 @@ impl Tree {
         found
     }
 
+    /// Descendants of `root` by way of children that its thread `thread` started. Cheaper than
+    /// [`Self::descendants`] for a process of many threads of which one starts processes.
+    ///
+    /// Where Linux does not list a thread's children, this is all descendants of `root`.
+    pub fn started_by(&mut self, root: i32, thread: i32, skip: Option<i32>) -> Vec<i32> {
+        if !self.lists_children {
+            return self.descendants(root, skip);
+        }
+        let listed = self.proc.join(format!("{root}/task/{thread}/children"));
+        let first = fs::read(listed).map(|text| parse_children(&text));
+        let mut first = Some(first.unwrap_or_default());
+        self.walk(root, skip, |tree, pid| match first.take() {
+            Some(children) => children,
+            None => tree.listed_children(pid),
+        })
+    }
+
     fn walk(
         &self,
         root: i32,
@@ -221,6 +238,29 @@ mod tests {
 
     fn stat(name: &str, parent: i32) -> String {
         format!("7 ({name}) S {parent} 7 7 0 -1 4194560 1 0 0\n")
+    }
+
+    #[test]
+    fn children_are_found_by_the_thread_that_started_them() {
+        let own = std::process::id() as i32;
+        // SAFETY: no preconditions.
+        let thread = unsafe { libc::gettid() };
+        let mut child = std::process::Command::new("sleep")
+            .arg("60")
+            .spawn()
+            .unwrap();
+        let pid = child.id() as i32;
+        let mut tree = Tree::new();
+        assert!(tree.started_by(own, thread, None).contains(&pid));
+        assert!(!tree.started_by(own, thread, Some(pid)).contains(&pid));
+        let elsewhere = std::thread::spawn(move || {
+            // SAFETY: no preconditions.
+            let thread = unsafe { libc::gettid() };
+            Tree::new().started_by(own, thread, None).contains(&pid)
+        });
+        assert!(!children_are_listed() || !elsewhere.join().unwrap());
+        child.kill().unwrap();
+        child.wait().unwrap();
     }
 
     #[test]

@@ -1,0 +1,238 @@
+//! What this binary does as the process that runs the cells.
+//!
+//! evcxr starts it and speaks a line protocol with it: `LOAD_AND_RUN <library> <function>` on its
+//! stdin, `EVCXR_EXECUTION_COMPLETE` and a few notices on its stdout. evcxr's own runtime does
+//! the same with fewer wishes. Ours differs in this:
+//!
+//! - memory is read right before and right after the user's function (`memtrack::worker`);
+//! - the user's stdout and stderr are pipes to the kernel of their own, so that a line without an
+//!   end is seen at once; the kernel forwards evcxr's notices (see `stream.rs`);
+//! - it dies with the kernel, and with all processes that the cells started.
+
+use std::ffi::c_void;
+use std::fs::File;
+use std::io::{BufRead, Write};
+use std::os::fd::{AsRawFd, FromRawFd, OwnedFd, RawFd};
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Barrier};
+use std::time::Duration;
+
+use anyhow::{Context, Result, bail};
+use memtrack::heap;
+use memtrack::page::{PageMapping, Phase, SharedPage};
+use memtrack::worker::Worker;
+
+use crate::last_words;
+use crate::wire::{self, Command, DONE};
+
+/// Set by evcxr for the process that runs cells.
+const IS_RUNTIME: &str = "EVCXR_IS_RUNTIME";
+
+/// How often unfinished lines of the user's stdout are pushed out while a cell runs.
+const FLUSH_INTERVAL: Duration = Duration::from_millis(20);
+
+type UserFunction = extern "C" fn(*mut c_void) -> *mut c_void;
+type FlushFunction = extern "C" fn();
+
+/// The last loaded library's function that flushes the stdout of the cells' own libstd.
+static FLUSH: AtomicUsize = AtomicUsize::new(0);
+
+/// Whether this process was started to run cells.
+pub fn is_wanted() -> bool {
+    std::env::var_os(IS_RUNTIME).is_some() && std::env::var_os(wire::ENV_FDS).is_some()
+}
+
+/// Runs cells until stdin ends. Never returns.
+pub fn run() -> ! {
+    let code = match serve() {
+        Ok(()) => 0,
+        Err(error) => {
+            eprintln!("memtrack-kernel: the process that runs cells cannot go on: {error:#}");
+            99
+        }
+    };
+    std::process::exit(code);
+}
+
+fn serve() -> Result<()> {
+    let fds = std::env::var(wire::ENV_FDS).context("no descriptors were handed over")?;
+    let fds: Vec<RawFd> = fds
+        .split(',')
+        .map(|fd| fd.parse().context("a descriptor is no number"))
+        .collect::<Result<_>>()?;
+    let [page_fd, control_fd, out_fd, err_fd] = fds[..] else {
+        bail!("four descriptors are needed, got {}", fds.len());
+    };
+    // SAFETY: the kernel left exactly these descriptors open for us; nobody else here uses them.
+    let [page_fd, control, out, err] =
+        [page_fd, control_fd, out_fd, err_fd].map(|fd| unsafe { OwnedFd::from_raw_fd(fd) });
+    hide_from_cells()?;
+    let page = PageMapping::from_file(File::from(page_fd))
+        .context("the shared page cannot be mapped")?
+        .leak();
+    page.clear();
+    // evcxr's end of our stdout belongs to the kernel from here on.
+    let protocol = dup(1)?;
+    wire::send_hello(&control, &protocol)?;
+    drop(protocol);
+    replace(&out, 1)?;
+    replace(&err, 2)?;
+    for fd in [&control, &out, &err] {
+        close_on_exec(fd)?;
+    }
+    start_helpers(control, page)?;
+    if std::env::var_os("MEMTRACK_HEAP").is_none_or(|value| value != "0") {
+        heap::start_counting(page);
+    }
+
+    let worker: &'static Worker = Box::leak(Box::new(Worker::new(page)));
+    last_words::install(worker);
+    let mut cells = Cells {
+        worker,
+        out: File::from(out),
+        err: File::from(err),
+        variables: std::ptr::null_mut(),
+    };
+    for line in std::io::stdin().lock().lines() {
+        cells.handle(&line.context("the kernel's end is gone")?)?;
+    }
+    Ok(())
+}
+
+struct Cells {
+    worker: &'static Worker,
+    out: File,
+    err: File,
+    variables: *mut c_void,
+}
+
+impl Cells {
+    fn handle(&mut self, line: &str) -> Result<()> {
+        let mut words = line.split(' ');
+        let (Some("LOAD_AND_RUN"), Some(library), Some(function), None) =
+            (words.next(), words.next(), words.next(), words.next())
+        else {
+            bail!("the kernel sent a line that is not understood: {line:?}");
+        };
+        self.load_and_run(library, function)?;
+        // The mark goes through both pipes, so that the kernel has seen all output before it.
+        self.out.write_all(DONE)?;
+        self.err.write_all(DONE)?;
+        Ok(())
+    }
+
+    fn load_and_run(&mut self, library: &str, function: &str) -> Result<()> {
+        // SAFETY: runs the library's initialisers; it is what the user asked to run.
+        let library = unsafe { libloading::Library::new(library) }
+            .with_context(|| format!("the compiled cell {library} cannot be loaded"))?;
+        // SAFETY: evcxr gave the function this type; the hidden item of `engine.rs` the other.
+        let function: UserFunction = unsafe {
+            if let Ok(flush) = library.get::<FlushFunction>(wire::FLUSH_SYMBOL.as_bytes()) {
+                FLUSH.store(*flush as usize, Ordering::Release);
+            }
+            *library.get::<UserFunction>(function.as_bytes())?
+        };
+        self.variables = self.worker.run(|| function(self.variables));
+        flush_cells_stdout();
+        // Never unloaded: thread-local destructors and the user's values point into it.
+        std::mem::forget(library);
+        Ok(())
+    }
+}
+
+fn flush_cells_stdout() {
+    let address = FLUSH.load(Ordering::Acquire);
+    if address != 0 {
+        // SAFETY: only `load_and_run` stores here, a function of this type that is never unloaded.
+        let flush: FlushFunction = unsafe { std::mem::transmute(address) };
+        flush();
+    }
+}
+
+/// Starts the threads beside the cells. They are small, and not counted.
+fn start_helpers(control: OwnedFd, page: &'static SharedPage) -> Result<()> {
+    let small = |name: &str| {
+        std::thread::Builder::new()
+            .name(name.into())
+            .stack_size(128 * 1024)
+    };
+    // All wait for each other, so that none allocates after the counting has begun.
+    let started = Arc::new(Barrier::new(3));
+    let flusher_started = Arc::clone(&started);
+    small("memtrack-flush").spawn(move || {
+        heap::ignore_this_thread();
+        flusher_started.wait();
+        loop {
+            std::thread::sleep(FLUSH_INTERVAL);
+            if page.phase() == Phase::Running {
+                flush_cells_stdout();
+            }
+        }
+    })?;
+    let control_started = Arc::clone(&started);
+    small("memtrack-control").spawn(move || {
+        heap::ignore_this_thread();
+        control_started.wait();
+        while let Ok(Some(command)) = wire::receive_command(&control) {
+            let answer = match command {
+                Command::Trim => u8::from(heap::trim()),
+            };
+            if wire::send_answer(&control, answer).is_err() {
+                return;
+            }
+        }
+    })?;
+    started.wait();
+    Ok(())
+}
+
+/// Makes this process what a user's program expects, and tied to the kernel's life.
+fn hide_from_cells() -> Result<()> {
+    // SAFETY: plain system calls; no other thread runs yet, so the environment is ours.
+    unsafe {
+        // A group of its own: an interrupt or the end of the kernel takes the cells' children too.
+        libc::setpgid(0, 0);
+        #[cfg(target_os = "linux")]
+        libc::prctl(libc::PR_SET_PDEATHSIG, libc::SIGKILL);
+        libc::signal(libc::SIGINT, libc::SIG_DFL);
+        // `run` blocks signals that a user's program may want.
+        let mut none: libc::sigset_t = std::mem::zeroed();
+        libc::sigemptyset(&mut none);
+        libc::sigprocmask(libc::SIG_SETMASK, &none, std::ptr::null_mut());
+        // evcxr sets it to 1. Frames of a stripped release library help nobody; who wants them
+        // sets MEMTRACK_BACKTRACE.
+        match std::env::var_os("MEMTRACK_BACKTRACE") {
+            Some(value) => std::env::set_var("RUST_BACKTRACE", value),
+            None => std::env::set_var("RUST_BACKTRACE", "0"),
+        }
+        std::env::remove_var(IS_RUNTIME);
+        std::env::remove_var(wire::ENV_FDS);
+    }
+    Ok(())
+}
+
+fn dup(fd: RawFd) -> Result<OwnedFd> {
+    // SAFETY: a new descriptor with no other owner; checked.
+    let copy = unsafe { libc::fcntl(fd, libc::F_DUPFD_CLOEXEC, 10) };
+    if copy < 0 {
+        bail!(std::io::Error::last_os_error());
+    }
+    // SAFETY: as above.
+    Ok(unsafe { OwnedFd::from_raw_fd(copy) })
+}
+
+fn replace(source: &OwnedFd, target: RawFd) -> Result<()> {
+    // SAFETY: both are descriptors; the result is checked.
+    if unsafe { libc::dup2(source.as_raw_fd(), target) } < 0 {
+        bail!(std::io::Error::last_os_error());
+    }
+    Ok(())
+}
+
+fn close_on_exec(fd: &OwnedFd) -> Result<()> {
+    // SAFETY: a valid descriptor; the result is checked.
+    if unsafe { libc::fcntl(fd.as_raw_fd(), libc::F_SETFD, libc::FD_CLOEXEC) } < 0 {
+        bail!(std::io::Error::last_os_error());
+    }
+    Ok(())
+}

@@ -1,0 +1,144 @@
+//! memtrack-kernel: a Rust kernel for Jupyter that shows where memory went.
+//!
+//! One binary in four parts. Started by evcxr it is the process that runs the cells, or stands in
+//! for rustc; started by Jupyter it is the kernel; started by a person it installs the kernel,
+//! runs a notebook, or tells what can be measured here.
+
+#[cfg(all(target_os = "linux", target_env = "gnu"))]
+mod allocator;
+mod assist;
+mod child;
+mod compile_error;
+mod death;
+mod doctor;
+mod engine;
+mod guard;
+mod history;
+mod incoming;
+mod install;
+mod interrupt;
+mod iopub;
+mod is_complete;
+mod jupyter;
+mod kernel_info;
+mod last_words;
+mod link;
+mod magic_help;
+mod output;
+mod progress;
+mod run;
+mod screen;
+mod server;
+mod session;
+mod session_thread;
+mod show;
+mod stream;
+mod terminal;
+mod toolchain;
+mod usage;
+mod verdict;
+mod wire;
+mod workdir;
+
+use std::os::unix::net::UnixDatagram;
+use std::path::PathBuf;
+use std::process::ExitCode;
+use std::sync::Arc;
+
+use anyhow::{Context, Result};
+use clap::{Parser, Subcommand};
+
+/// A Rust kernel for Jupyter that shows where memory went.
+#[derive(Parser)]
+#[command(name = "memtrack-kernel", version, about)]
+struct Arguments {
+    #[command(subcommand)]
+    command: Task,
+}
+
+#[derive(Subcommand)]
+enum Task {
+    /// Install the kernel, so that Jupyter lists it as "Rust (memtrack)".
+    Install(install::InstallArgs),
+    /// Remove the installed kernel.
+    Uninstall(install::UninstallArgs),
+    /// Execute a notebook here, with no Jupyter, and print what its cells show.
+    Run(run::RunArgs),
+    /// Tell what can be measured on this machine, what cannot, and why.
+    Doctor,
+    /// Serve one session. Jupyter calls this.
+    #[command(hide = true)]
+    Kernel {
+        /// The connection file that Jupyter wrote.
+        connection_file: PathBuf,
+    },
+}
+
+/// What a session is made of.
+pub struct Parts {
+    link: Arc<link::Link>,
+    interrupter: Arc<interrupt::Interrupter>,
+    work_dir: Arc<workdir::WorkDir>,
+    progress_socket: Arc<UnixDatagram>,
+}
+
+impl Parts {
+    /// # Safety
+    /// Sets environment variables: no other thread may run yet.
+    unsafe fn new() -> Result<Parts> {
+        // SAFETY: the caller's promise.
+        let (work_dir, progress_socket) = unsafe {
+            let work_dir = workdir::WorkDir::create()?;
+            let socket = progress::Progress::open(work_dir.path())?;
+            (work_dir, socket)
+        };
+        let link = Arc::new(link::Link::new()?);
+        Ok(Parts {
+            interrupter: Arc::new(interrupt::Interrupter::new(Arc::clone(&link))),
+            link,
+            work_dir: Arc::new(work_dir),
+            progress_socket: Arc::new(progress_socket),
+        })
+    }
+}
+
+fn main() -> ExitCode {
+    // Before anything else: this process may not be the kernel at all.
+    if child::is_wanted() {
+        child::run();
+    }
+    progress::report_compilation();
+    evcxr::runtime_hook();
+
+    let result = match Arguments::parse().command {
+        Task::Install(arguments) => install::install(arguments).map(|()| ExitCode::SUCCESS),
+        Task::Uninstall(arguments) => install::uninstall(arguments).map(|()| ExitCode::SUCCESS),
+        // SAFETY: this is the only thread.
+        Task::Run(arguments) => {
+            unsafe { Parts::new() }.and_then(|parts| run::run(arguments, parts))
+        }
+        Task::Doctor => doctor::doctor().map(|()| ExitCode::SUCCESS),
+        Task::Kernel { connection_file } => {
+            // SAFETY: this is the only thread.
+            unsafe { Parts::new() }.and_then(|parts| serve(connection_file, parts))
+        }
+    };
+    result.unwrap_or_else(|error| {
+        eprintln!("memtrack-kernel: {error:#}");
+        ExitCode::FAILURE
+    })
+}
+
+fn serve(connection_file: PathBuf, parts: Parts) -> Result<ExitCode> {
+    let work_dir = Arc::clone(&parts.work_dir);
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(2)
+        .enable_all()
+        .build()
+        .context("the async runtime cannot be started")?;
+    let result = runtime.block_on(server::serve(&connection_file, parts));
+    work_dir.remove();
+    result?;
+    // Without waiting for threads: one of them may be inside rust-analyzer for seconds.
+    std::process::exit(0)
+}

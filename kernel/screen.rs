@@ -1,0 +1,292 @@
+//! What is shown of the running cell, and when: text is gathered for a moment, so that a cell
+//! that prints a hundred thousand lines does not send a hundred thousand messages, and rich
+//! outputs that belong together become one.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use memtrack::page::PageMapping;
+
+use crate::death::Death;
+use crate::link::Notes;
+use crate::output::{Bundle, FrontEnd, Output, Stream, insert_printed};
+use crate::stream::Notice;
+
+/// How long text may be gathered before it is shown.
+const GATHER: Duration = Duration::from_millis(20);
+/// How long the first text after a pause waits for the rest of its line or for a notice.
+const FIRST_WAIT: Duration = Duration::from_millis(3);
+/// How long a rich output waits for another representation of the same thing.
+const BUNDLE_WAIT: Duration = Duration::from_millis(50);
+/// How long the text of a panic waits for the end of the cell. A panic that the cell catches, or
+/// that unwinds for longer, is shown as text.
+const PANIC_WAIT: Duration = Duration::from_millis(300);
+/// Gathered text that is shown without waiting.
+const GATHER_BYTES: usize = 256 * 1024;
+
+/// The outputs of the running cell that are not shown yet.
+#[derive(Default)]
+pub struct Screen {
+    front_end: Option<Arc<dyn FrontEnd>>,
+    notes: Notes,
+    waiting: Vec<Output>,
+    waiting_bytes: usize,
+    waiting_since: Option<Instant>,
+    last_shown: Option<Instant>,
+    bundle: Option<(Bundle, Instant)>,
+    panic: Option<(String, Instant)>,
+    /// The last line of stderr, for the error that a `?` returned.
+    last_error_line: String,
+}
+
+impl Screen {
+    /// A new cell.
+    pub fn begin(&mut self, front_end: Arc<dyn FrontEnd>) {
+        *self = Screen {
+            front_end: Some(front_end),
+            ..Screen::default()
+        };
+    }
+
+    /// The end of the cell: what was noticed.
+    pub fn end(&mut self) -> Notes {
+        std::mem::take(&mut self.notes)
+    }
+
+    /// Text from the cell's stdout.
+    pub fn stdout(&mut self, text: String) {
+        self.show_bundle();
+        self.text(Stream::Stdout, text);
+    }
+
+    /// Text from the cell's stderr. The text of a panic of thread `main` is held back.
+    pub fn stderr(&mut self, text: String, pid: Option<i32>) {
+        if text.contains("has overflowed its stack") {
+            self.notes.stack_overflow = true;
+        }
+        if let Some((held, _)) = &mut self.panic {
+            held.push_str(&text);
+            return;
+        }
+        match panic_start(&text, pid) {
+            Some(start) => {
+                if start > 0 {
+                    self.text(Stream::Stderr, text[..start].to_owned());
+                }
+                self.panic = Some((text[start..].to_owned(), Instant::now()));
+            }
+            None => {
+                if let Some(line) = text.trim_end().lines().last() {
+                    line.clone_into(&mut self.last_error_line);
+                }
+                self.text(Stream::Stderr, text);
+            }
+        }
+    }
+
+    /// One representation of a rich output. Those that follow each other directly and differ in
+    /// type are representations of the same thing.
+    pub fn content(&mut self, mime: &str, text: String) {
+        if let Some((bundle, _)) = &self.bundle
+            && bundle.contains_key(mime)
+        {
+            self.show_bundle();
+        }
+        let (bundle, _) = self
+            .bundle
+            .get_or_insert_with(|| (Bundle::new(), Instant::now()));
+        insert_printed(bundle, mime, text);
+    }
+
+    /// A notice for evcxr, which tells us something too.
+    pub fn notice(&mut self, notice: Notice, line: &str) {
+        match notice {
+            Notice::Panic => self.notes.panicked = true,
+            Notice::Error => {
+                let line = std::mem::take(&mut self.last_error_line);
+                self.take_back(&line);
+                self.notes.error_text = Some(line);
+            }
+            Notice::TypeChanged => {
+                let name = line.split_once(':').map_or(line, |(_, name)| name);
+                if !self.notes.lost_variables.iter().any(|lost| lost == name) {
+                    self.notes.lost_variables.push(name.to_owned());
+                }
+            }
+            Notice::Input => self.show_bundle(),
+        }
+    }
+
+    /// The user's function came back, and all its output is here.
+    pub fn completed(&mut self) {
+        if self.notes.panicked {
+            self.notes.panic_text = self.panic.take().map(|(text, _)| text).unwrap_or_default();
+        } else {
+            self.show_panic();
+        }
+        self.notes.last_bundle = self.bundle.take().map(|(bundle, _)| bundle);
+    }
+
+    /// The child died, and all its output is here.
+    pub fn died(&mut self, death: Option<Death>, last_words: Option<Arc<PageMapping>>) {
+        self.notes.died = true;
+        self.notes.death = death;
+        self.notes.last_words = last_words;
+        self.show_panic();
+        self.show_bundle();
+    }
+
+    /// How long the next output may still wait. `None` when nothing waits.
+    pub fn wait(&self, now: Instant) -> Option<Duration> {
+        let text = (!self.waiting.is_empty()).then(|| self.text_due(now));
+        let bundle = self.bundle.as_ref().map(|(_, since)| *since + BUNDLE_WAIT);
+        let panic = self.panic.as_ref().map(|(_, since)| *since + PANIC_WAIT);
+        let due = [text, bundle, panic].into_iter().flatten().min()?;
+        Some(due.saturating_duration_since(now))
+    }
+
+    /// Takes what is due at `now`, or all text.
+    pub fn take_due(
+        &mut self,
+        now: Instant,
+        all: bool,
+    ) -> (Option<Arc<dyn FrontEnd>>, Vec<Output>) {
+        if self
+            .bundle
+            .as_ref()
+            .is_some_and(|(_, since)| now >= *since + BUNDLE_WAIT)
+        {
+            self.show_bundle();
+        }
+        if self
+            .panic
+            .as_ref()
+            .is_some_and(|(_, since)| now >= *since + PANIC_WAIT)
+        {
+            self.show_panic();
+        }
+        let due = all || self.waiting_bytes >= GATHER_BYTES || now >= self.text_due(now);
+        if self.waiting.is_empty() || !due {
+            return (None, Vec::new());
+        }
+        self.last_shown = Some(now);
+        self.waiting_since = None;
+        self.waiting_bytes = 0;
+        (self.front_end.clone(), std::mem::take(&mut self.waiting))
+    }
+
+    fn text_due(&self, now: Instant) -> Instant {
+        let first = self.waiting_since.map_or(now, |since| since + FIRST_WAIT);
+        self.last_shown
+            .map_or(first, |shown| first.max(shown + GATHER))
+    }
+
+    fn text(&mut self, stream: Stream, text: String) {
+        self.waiting_bytes += text.len();
+        self.waiting_since.get_or_insert_with(Instant::now);
+        match self.waiting.last_mut() {
+            Some(Output::Text(last, gathered)) if *last == stream => gathered.push_str(&text),
+            _ => self.waiting.push(Output::Text(stream, text)),
+        }
+    }
+
+    /// Takes the text of an error out of stderr, if it is not shown yet: the cell's error has it.
+    fn take_back(&mut self, line: &str) {
+        if let Some(Output::Text(Stream::Stderr, text)) = self.waiting.last_mut()
+            && let Some(rest) = text.trim_end().strip_suffix(line)
+        {
+            text.truncate(rest.len());
+            if text.is_empty() {
+                self.waiting.pop();
+            }
+        }
+    }
+
+    fn show_bundle(&mut self) {
+        if let Some((bundle, _)) = self.bundle.take() {
+            self.waiting_since.get_or_insert_with(Instant::now);
+            self.waiting.push(Output::Display(bundle));
+        }
+    }
+
+    fn show_panic(&mut self) {
+        if let Some((text, _)) = self.panic.take() {
+            self.text(Stream::Stderr, text);
+        }
+    }
+}
+
+/// Where the text of a panic of the main thread begins. The cells' libstd does not know the main
+/// thread's name, but its id is the process's.
+fn panic_start(text: &str, pid: Option<i32>) -> Option<usize> {
+    let start = text.find("thread '")?;
+    let line = text[start..].lines().next()?;
+    if !line.contains("panicked at") {
+        return None;
+    }
+    let id = line
+        .split_once("' (")
+        .and_then(|(_, rest)| rest.split_once(')'))
+        .and_then(|(id, _)| id.parse::<i32>().ok());
+    // Before Rust 1.90 the line holds no id.
+    let is_main = match (id, pid) {
+        (Some(id), Some(pid)) => id == pid,
+        (None, _) => line.contains("'main'") || line.contains("'<unnamed>'"),
+        (Some(_), None) => false,
+    };
+    // libstd begins with an empty line.
+    let start = if text[..start].ends_with('\n') {
+        start - 1
+    } else {
+        start
+    };
+    is_main.then_some(start)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_the_main_threads_panic_is_held_back() {
+        let panic = "before\n\nthread '<unnamed>' (42) panicked at src/lib.rs:3:1:\nboom\n";
+        assert_eq!(panic_start(panic, Some(42)), Some(7));
+        assert_eq!(panic_start(panic, Some(41)), None);
+        assert_eq!(panic_start("thread 'main' is a line of a user", None), None);
+    }
+
+    #[test]
+    fn representations_of_one_thing_become_one_bundle_and_others_do_not() {
+        let mut screen = Screen::default();
+        screen.content("text/html", "<b>1</b>".into());
+        screen.content("text/plain", "1".into());
+        screen.content("text/html", "<b>2</b>".into());
+        screen.completed();
+        let (_, shown) = screen.take_due(Instant::now(), true);
+        assert!(matches!(&shown[..], [Output::Display(bundle)] if bundle.len() == 2));
+        assert_eq!(screen.end().last_bundle.unwrap()["text/html"], "<b>2</b>");
+    }
+
+    #[test]
+    fn text_is_gathered_and_stays_in_order() {
+        let mut screen = Screen::default();
+        screen.stdout("a".into());
+        screen.stdout("b".into());
+        screen.stderr("c\n".into(), None);
+        screen.stdout("d".into());
+        let (_, shown) = screen.take_due(Instant::now(), true);
+        let texts: Vec<_> = shown
+            .iter()
+            .map(|output| match output {
+                Output::Text(stream, text) => (*stream, text.as_str()),
+                _ => panic!("only text was printed"),
+            })
+            .collect();
+        let expected = [
+            (Stream::Stdout, "ab"),
+            (Stream::Stderr, "c\n"),
+            (Stream::Stdout, "d"),
+        ];
+        assert_eq!(texts, expected);
+    }
+}

@@ -1,0 +1,416 @@
+//! The story of one cell: it is split into magic lines and Rust, the magics are obeyed, memory is
+//! read, evcxr runs the Rust, memory is read again, a record is kept and its table shown.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use memtrack::budget::{Budget, Verdict as BudgetVerdict};
+use memtrack::capture::{HeapNote, Measurement, Watcher, WorkEnd};
+use memtrack::cell::{self, Cell};
+use memtrack::environment::Environment;
+use memtrack::ledger::Ledger;
+use memtrack::magic::{self, Magic, TrackOptions};
+use memtrack::record::{CellInfo, CellStatus, EnvironmentRef, Record};
+
+use crate::Parts;
+use crate::engine::{Engine, Evaluation};
+use crate::is_complete::defines_global_allocator;
+use crate::output::{Bundle, CellError, FrontEnd, Output, Stream};
+use crate::progress::Progress;
+use crate::show;
+use crate::toolchain::Toolchain;
+use crate::verdict::{Place, Verdict, judge};
+
+/// How long a new child may take to say hello.
+const CHILD_LIMIT: Duration = Duration::from_secs(10);
+
+/// A cell to execute.
+pub struct CellRequest {
+    /// Its text.
+    pub code: String,
+    /// It gets a number of its own, and a place in the history.
+    pub counted: bool,
+    /// Expressions to evaluate after it, by name.
+    pub user_expressions: Vec<(String, String)>,
+}
+
+/// What came of a cell.
+pub struct CellOutcome {
+    /// Why it failed, if it did.
+    pub error: Option<CellError>,
+    /// The values of the user's expressions.
+    pub user_expressions: Vec<(String, Result<Bundle, CellError>)>,
+}
+
+/// Which cells are tracked without being asked.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Mode {
+    Off,
+    Compact,
+    Full,
+}
+
+/// A session.
+pub struct Session {
+    parts: Parts,
+    progress: Progress,
+    watcher: Watcher,
+    pub(crate) engine: Result<Engine, String>,
+    ledger: Ledger,
+    mode: Mode,
+    execution_count: usize,
+    own_allocator: bool,
+    environment: Option<Environment>,
+    facts_sent: bool,
+}
+
+impl Session {
+    /// A session whose engine is not up yet.
+    pub fn new(parts: Parts) -> Session {
+        let progress = Progress::listen(
+            Arc::clone(&parts.progress_socket),
+            parts.work_dir.path().to_owned(),
+        );
+        Session {
+            progress,
+            watcher: Watcher::new(Arc::clone(parts.link.page())),
+            engine: Err("the Rust engine was not started".into()),
+            ledger: Ledger::default(),
+            mode: Mode::Off,
+            execution_count: 0,
+            own_allocator: false,
+            environment: None,
+            facts_sent: false,
+            parts,
+        }
+    }
+
+    /// Brings evcxr up. Where that fails, cells say why, and the next one tries again.
+    pub fn start_engine(&mut self) {
+        let parts = &self.parts;
+        let toolchain = Toolchain::find();
+        let started = Engine::start(
+            Arc::clone(&parts.link),
+            Arc::clone(&parts.interrupter),
+            &parts.work_dir,
+            &toolchain,
+        );
+        self.engine = started.map_err(|error| {
+            let problems = toolchain.problems();
+            if problems.is_empty() {
+                format!("{error:#}")
+            } else {
+                format!("Rust cannot run here:\n{}", problems.join("\n"))
+            }
+        });
+    }
+
+    /// Does ahead what the first cells would wait for.
+    pub fn warm(&mut self) {
+        if let Ok(engine) = &mut self.engine {
+            engine.warm();
+        }
+    }
+
+    /// Ends the child and removes what evcxr left on disk.
+    pub fn stop(self) {
+        if let Ok(engine) = self.engine {
+            engine.stop();
+        }
+        self.parts.work_dir.remove();
+    }
+
+    /// Gives a cell its number.
+    pub fn begin(&mut self, request: &CellRequest) -> usize {
+        if request.counted && !request.code.trim().is_empty() {
+            self.execution_count += 1;
+        }
+        self.execution_count
+    }
+
+    /// Executes a cell. Everything it shows, its error included, goes to `front_end`.
+    pub fn execute(&mut self, request: &CellRequest, front_end: &Arc<dyn FrontEnd>) -> CellOutcome {
+        let error = self.execute_cell(&request.code, front_end).err();
+        if let Some(error) = &error {
+            front_end.show(Output::Error(error.clone()));
+        }
+        let user_expressions = match error {
+            Some(_) => Vec::new(),
+            None => self.evaluate_expressions(&request.user_expressions),
+        };
+        CellOutcome {
+            error,
+            user_expressions,
+        }
+    }
+
+    fn execute_cell(&mut self, code: &str, front_end: &Arc<dyn FrontEnd>) -> Result<(), CellError> {
+        let cell = cell::split(code);
+        if let Some(misplaced) = cell.misplaced.first() {
+            return Err(CellError::plain(
+                "MagicError",
+                format!(
+                    "`{}` on line {} stands after Rust code: magics stand at the top of a cell. \
+                     Nothing was run; move the line up.",
+                    misplaced.text.trim(),
+                    misplaced.line + 1
+                ),
+            ));
+        }
+        let has_code = !cell.rust.trim().is_empty();
+        // All are understood before the first is obeyed: a cell with a mistake does nothing.
+        let magics = cell
+            .magics
+            .iter()
+            .map(|line| magic::parse(&line.text, has_code))
+            .collect::<Result<Vec<Magic>, _>>()
+            .map_err(|error| CellError::plain("MagicError", error.to_string()))?;
+        let mut track = None;
+        let mut budgets = Vec::new();
+        for magic in magics {
+            self.obey(magic, &mut track, &mut budgets, front_end)?;
+        }
+        let result = if has_code {
+            self.run(&cell, track, front_end)
+        } else {
+            Ok(())
+        };
+        result.and_then(|()| self.check_budgets(&budgets, front_end))
+    }
+
+    fn obey(
+        &mut self,
+        magic: Magic,
+        track: &mut Option<TrackOptions>,
+        budgets: &mut Vec<Budget>,
+        front_end: &Arc<dyn FrontEnd>,
+    ) -> Result<(), CellError> {
+        let bundle = match magic {
+            Magic::Track(options) => {
+                *track = Some(options);
+                return Ok(());
+            }
+            Magic::Assert(budget) => {
+                budgets.push(budget);
+                return Ok(());
+            }
+            Magic::On { full } => {
+                self.mode = if full { Mode::Full } else { Mode::Compact };
+                return Ok(());
+            }
+            Magic::Off => {
+                self.mode = Mode::Off;
+                return Ok(());
+            }
+            Magic::Overview => show::overview(&self.ledger),
+            Magic::Report { sort, cells } => show::report(&self.ledger, sort, cells),
+            Magic::Doctor => {
+                let child = self.parts.link.pid();
+                let counted = self.heap_note().not_counted.is_none();
+                show::doctor(child, counted, self.environment())
+            }
+            Magic::Trim => show::trim(&self.parts.link)
+                .map_err(|reason| CellError::plain("TrimError", reason))?,
+            Magic::List => show::list(),
+            Magic::Help(text) => crate::output::text_bundle(text),
+        };
+        front_end.show(Output::Display(bundle));
+        Ok(())
+    }
+
+    /// Runs the Rust of a cell, tracked if it was asked for.
+    fn run(
+        &mut self,
+        cell: &Cell,
+        track: Option<TrackOptions>,
+        front_end: &Arc<dyn FrontEnd>,
+    ) -> Result<(), CellError> {
+        if self.engine.is_err() {
+            self.start_engine();
+        }
+        let engine = match &mut self.engine {
+            Ok(engine) => engine,
+            Err(reason) => return Err(CellError::plain("NoEngine", reason.clone())),
+        };
+        self.own_allocator |= defines_global_allocator(&cell.rust);
+        let tracked = track.is_some() || self.mode != Mode::Off;
+        let oom_before = self.watcher.oom_kills();
+        let link = &self.parts.link;
+        let capture = tracked
+            .then(|| link.wait_for_child(CHILD_LIMIT))
+            .flatten()
+            .map(|pid| self.watcher.start(pid));
+        self.progress.begin(Arc::clone(front_end));
+        let runs = link.page().page().run_count();
+        let evaluation = engine.evaluate(&cell.rust, front_end);
+        self.progress.end();
+        let place = Place {
+            cell_name: &format!("In [{}]", self.execution_count),
+            code: &cell.rust,
+            compiled: engine.last_source(),
+            out_of_memory: matches!((oom_before, self.watcher.oom_kills()), (Some(a), Some(b)) if b > a),
+            has_run: evaluation
+                .notes
+                .last_words
+                .as_ref()
+                .unwrap_or(link.page())
+                .page()
+                .run_count()
+                != runs,
+        };
+        let verdict = judge(&evaluation, &place);
+        show::values(&evaluation, &cell.rust, front_end);
+        if let Some(capture) = capture {
+            let last_words = evaluation.notes.last_words.clone();
+            let page = last_words.as_ref().unwrap_or(self.parts.link.page());
+            let end = if evaluation.restarted {
+                WorkEnd::Died {
+                    max_rss: evaluation.notes.death.and_then(|death| death.max_rss),
+                    last_words,
+                }
+            } else if capture.has_run(page) {
+                WorkEnd::Finished
+            } else {
+                WorkEnd::NeverRan
+            };
+            let measurement = capture.finish(end, self.heap_note());
+            let full = track.is_some() || self.mode == Mode::Full;
+            let options = track.unwrap_or_default();
+            let record = self.record(cell, &options, &verdict, &evaluation, measurement);
+            front_end.show(Output::Display(show::record(&record, &options, full)));
+            self.ledger.add(record);
+        }
+        match verdict.error {
+            Some(error) => Err(error),
+            None => Ok(()),
+        }
+    }
+
+    fn record(
+        &mut self,
+        cell: &Cell,
+        options: &TrackOptions,
+        verdict: &Verdict,
+        evaluation: &Evaluation,
+        measurement: Measurement,
+    ) -> Record {
+        let environment = self.environment();
+        let id = environment.id.clone();
+        let facts = environment.facts.clone();
+        let first = !std::mem::replace(&mut self.facts_sent, true);
+        Record {
+            schema: 1,
+            cell: CellInfo {
+                execution_count: self.execution_count as u64,
+                label: options.label.clone(),
+                status: verdict.status,
+                cause: verdict
+                    .cause
+                    .clone()
+                    .filter(|_| verdict.status != CellStatus::Ok),
+                started_at: measurement.started_at,
+                lost_variables: evaluation.lost_variables.clone(),
+                restarted: evaluation.restarted,
+                code_hash: cell::code_hash(cell),
+            },
+            duration_s: measurement.durations,
+            rows: measurement.rows,
+            overhead: measurement.overhead,
+            timeline: None,
+            environment: EnvironmentRef {
+                id,
+                facts: first.then_some(facts),
+            },
+            cuda_context: None,
+            warnings: Vec::new(),
+        }
+    }
+
+    fn heap_note(&self) -> HeapNote {
+        let off = std::env::var_os("MEMTRACK_HEAP").is_some_and(|value| value == "0");
+        let reason = if off {
+            Some("the heap is not counted: MEMTRACK_HEAP=0 is set. Unset it and restart the kernel")
+        } else if self.own_allocator {
+            Some(
+                "not counted: a cell brings its own #[global_allocator], which may take memory \
+                 past malloc. See process RAM",
+            )
+        } else {
+            None
+        };
+        HeapNote {
+            not_counted: reason.map(str::to_owned),
+        }
+    }
+
+    fn check_budgets(
+        &self,
+        budgets: &[Budget],
+        front_end: &Arc<dyn FrontEnd>,
+    ) -> Result<(), CellError> {
+        for budget in budgets {
+            let Some(last) = self.ledger.last() else {
+                return Err(CellError::plain(
+                    "BudgetError",
+                    "no cell was tracked yet, so there is nothing to check. Put %memtrack on top \
+                     of the cell that the budget is for",
+                ));
+            };
+            match budget.check(last) {
+                BudgetVerdict::Pass(text) => {
+                    front_end.show(Output::Text(Stream::Stdout, format!("{text}\n")));
+                }
+                BudgetVerdict::Fail(text) => return Err(CellError::plain("BudgetExceeded", text)),
+                BudgetVerdict::Unknown(text) => {
+                    return Err(CellError::plain("BudgetUnknown", text));
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn evaluate_expressions(
+        &mut self,
+        expressions: &[(String, String)],
+    ) -> Vec<(String, Result<Bundle, CellError>)> {
+        let Ok(engine) = &mut self.engine else {
+            return Vec::new();
+        };
+        let nowhere: Arc<dyn FrontEnd> = Arc::new(Nowhere);
+        expressions
+            .iter()
+            .map(|(name, code)| {
+                let evaluation = engine.evaluate(code, &nowhere);
+                let place = Place {
+                    cell_name: "expression",
+                    code,
+                    compiled: None,
+                    out_of_memory: false,
+                    has_run: true,
+                };
+                let value = match judge(&evaluation, &place).error {
+                    Some(error) => Err(error),
+                    None => Ok(evaluation.notes.last_bundle.unwrap_or_default()),
+                };
+                (name.clone(), value)
+            })
+            .collect()
+    }
+
+    /// The machine's fingerprint.
+    fn environment(&mut self) -> &Environment {
+        self.environment
+            .get_or_insert_with(|| crate::doctor::environment(&Toolchain::find()))
+    }
+}
+
+/// Where the outputs of the user's expressions go.
+struct Nowhere;
+
+impl FrontEnd for Nowhere {
+    fn show(&self, _: Output) {}
+
+    fn ask(&self, _: &str, _: bool) -> Result<String, String> {
+        Err("an expression cannot ask for input".into())
+    }
+}

@@ -1,0 +1,307 @@
+//! How a cell ended: one verdict from what evcxr says, what the output said, and how the process
+//! that runs cells died.
+
+use evcxr::Error;
+use memtrack::record::CellStatus;
+
+use crate::compile_error;
+use crate::death::{Death, End};
+use crate::engine::Evaluation;
+use crate::output::CellError;
+
+/// How a cell ended.
+#[derive(Debug)]
+pub struct Verdict {
+    /// In one word.
+    pub status: CellStatus,
+    /// Why, if it did not end well.
+    pub cause: Option<String>,
+    /// What the front end is told, if it did not end well.
+    pub error: Option<CellError>,
+}
+
+/// Where to find what an error is about.
+pub struct Place<'a> {
+    /// The cell's name in messages, such as `In [3]`.
+    pub cell_name: &'a str,
+    /// The cell's code, magic lines blanked.
+    pub code: &'a str,
+    /// What rustc was given.
+    pub compiled: Option<String>,
+    /// The system's count of processes killed for lack of memory grew.
+    pub out_of_memory: bool,
+    /// The cell had begun to run.
+    pub has_run: bool,
+}
+
+/// Judges an evaluation.
+pub fn judge(evaluation: &Evaluation, place: &Place) -> Verdict {
+    let notes = &evaluation.notes;
+    if evaluation.interrupted && (evaluation.result.is_err() || evaluation.restarted) {
+        let cause = if evaluation.restarted {
+            "interrupted while it ran; the process that runs the cells was replaced"
+        } else {
+            "interrupted before it ran; nothing was lost"
+        };
+        return failed(CellStatus::Interrupted, "Interrupted", cause, evaluation);
+    }
+    match &evaluation.result {
+        Ok(_) if notes.panicked => panic_verdict(&notes.panic_text, place),
+        Ok(_) => match &notes.error_text {
+            Some(text) => Verdict {
+                status: CellStatus::Error,
+                cause: Some(text.clone()),
+                error: Some(CellError::plain("Error", text.clone())),
+            },
+            None => Verdict {
+                status: CellStatus::Ok,
+                cause: None,
+                error: None,
+            },
+        },
+        Err(Error::CompilationErrors(errors)) => {
+            let error = compile_error::from_compilation_errors(errors, place.code, place.cell_name);
+            Verdict {
+                status: CellStatus::Error,
+                cause: Some(format!("it did not compile: {}", error.evalue)),
+                error: Some(error),
+            }
+        }
+        Err(Error::SubprocessTerminated(message)) => {
+            let cause = cause_of_death(notes.death, notes.stack_overflow, place, message);
+            failed(CellStatus::Killed, "Killed", &cause, evaluation)
+        }
+        Err(Error::TypeRedefinedVariablesLost(names)) => {
+            let cause = format!(
+                "a type was redefined, so these were lost: {}",
+                names.join(", ")
+            );
+            failed(CellStatus::Error, "TypeRedefined", &cause, evaluation)
+        }
+        Err(Error::Message(message)) => Verdict {
+            status: CellStatus::Error,
+            cause: Some(message.lines().next().unwrap_or_default().to_owned()),
+            error: Some(CellError::plain("Error", message.clone())),
+        },
+    }
+}
+
+fn failed(status: CellStatus, ename: &str, cause: &str, evaluation: &Evaluation) -> Verdict {
+    let mut message = cause.to_owned();
+    if evaluation.restarted {
+        message.push_str(match evaluation.lost_variables.len() {
+            0 => ".\nNo variables were lost; definitions of functions and types are kept.",
+            _ => ".\nLost variables: ",
+        });
+        if !evaluation.lost_variables.is_empty() {
+            message.push_str(&evaluation.lost_variables.join(", "));
+            message.push_str(". Definitions of functions and types are kept.");
+        }
+    }
+    Verdict {
+        status,
+        cause: Some(cause.to_owned()),
+        error: Some(CellError::plain(ename, message)),
+    }
+}
+
+fn cause_of_death(
+    death: Option<Death>,
+    stack_overflow: bool,
+    place: &Place,
+    message: &str,
+) -> String {
+    let Some(death) = death else {
+        return message.to_owned();
+    };
+    match death.end {
+        _ if stack_overflow => format!("stack overflow: {}", death.describe()),
+        End::Signal(libc::SIGKILL) if place.out_of_memory => {
+            "the system killed it for lack of memory (SIGKILL)".to_owned()
+        }
+        // 99 is what the child itself exits with when it cannot go on.
+        End::Exit(99) if !place.has_run => format!("the cell could not be loaded: {message}"),
+        End::Exit(_) | End::Signal(_) => death.describe(),
+    }
+}
+
+/// A panic: its text, with its place in the cell instead of in what evcxr made of it.
+fn panic_verdict(text: &str, place: &Place) -> Verdict {
+    let text = text.trim();
+    let (first, rest) = text.split_once('\n').unwrap_or((text, ""));
+    let at = first
+        .split_once("src/lib.rs:")
+        .and_then(|(_, position)| position.split(':').next())
+        .and_then(|line| line.parse().ok())
+        .and_then(|line| line_in_cell(line, place));
+    let note = rest.find("note: run with `RUST_BACKTRACE");
+    let message = rest[..note.unwrap_or(rest.len())].trim();
+    let (message, backtrace) = match message.split_once("stack backtrace:\n") {
+        Some((message, frames)) => (message.trim(), users_frames(frames)),
+        None => (message, String::new()),
+    };
+    let message = if message.is_empty() {
+        "the cell panicked"
+    } else {
+        message
+    };
+    let heading = match at {
+        Some(line) => format!(
+            "\x1b[31mPanic\x1b[0m at line {line} of {}:",
+            place.cell_name
+        ),
+        None => match first.split_once("panicked at ") {
+            Some((_, other)) => format!("\x1b[31mPanic\x1b[0m at {}", other.trim()),
+            None => "\x1b[31mPanic\x1b[0m:".to_owned(),
+        },
+    };
+    let mut traceback = vec![heading, message.to_owned()];
+    if let Some(code) = at.and_then(|line| place.code.lines().nth(line - 1)) {
+        traceback.insert(1, format!("\x1b[2m    {}\x1b[0m", code.trim_end()));
+    }
+    if !backtrace.is_empty() {
+        traceback.push(format!("Backtrace:\n{backtrace}"));
+    }
+    let evalue = message.lines().next().unwrap_or_default().to_owned();
+    Verdict {
+        status: CellStatus::Panic,
+        cause: Some(evalue.clone()),
+        error: Some(CellError {
+            ename: "Panic".to_owned(),
+            evalue,
+            traceback,
+        }),
+    }
+}
+
+/// The line of the cell that became line `line` of the compiled code. evcxr copies the user's
+/// statements as they are but breaks lines between them, so a line is found by its text; of
+/// several equal ones, by its place in the row.
+fn line_in_cell(line: usize, place: &Place) -> Option<usize> {
+    let compiled: Vec<&str> = place.compiled.as_deref()?.lines().collect();
+    let text = users_part(compiled.get(line.checked_sub(1)?)?);
+    if text.is_empty() {
+        return None;
+    }
+    let contained_before = compiled[..line - 1]
+        .iter()
+        .filter(|other| users_part(other) == text)
+        .count();
+    let mut places = place
+        .code
+        .lines()
+        .enumerate()
+        .filter(|(_, own)| own.contains(text))
+        .map(|(index, _)| index + 1);
+    let first = places.clone().next();
+    places.nth(contained_before).or(first)
+}
+
+/// A compiled line without what evcxr puts around the last expression to display it.
+fn users_part(line: &str) -> &str {
+    let line = line.trim();
+    for display in [").evcxr_display();", ")));"] {
+        if let Some(inner) = line.strip_suffix(display) {
+            return inner.strip_prefix('(').unwrap_or(inner).trim();
+        }
+    }
+    line
+}
+
+/// The frames of a backtrace between the panic machinery and evcxr's.
+fn users_frames(frames: &str) -> String {
+    let lines: Vec<&str> = frames.lines().collect();
+    let is_frame = |line: &str| {
+        line.trim_start()
+            .split_once(':')
+            .is_some_and(|(number, _)| number.parse::<u32>().is_ok())
+    };
+    let start = lines
+        .iter()
+        .rposition(|line| {
+            is_frame(line)
+                && (line.contains("core::panicking::")
+                    || line.contains("std::panicking::begin_panic"))
+        })
+        .map_or(0, |index| index + 1);
+    let end = lines
+        .iter()
+        .position(|line| {
+            line.contains("run_user_code_")
+                || line.contains("std::panicking::catch_unwind")
+                || line.contains("panic::catch_unwind")
+        })
+        .map_or(lines.len(), |index| {
+            index + usize::from(lines[index].contains("run_user_code_"))
+        });
+    if start >= end {
+        return String::new();
+    }
+    let mut own = &lines[start..end];
+    while own.first().is_some_and(|line| !is_frame(line)) {
+        own = &own[1..];
+    }
+    own.join("\n")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn place(code: &'static str, compiled: &str) -> Place<'static> {
+        Place {
+            cell_name: "In [2]",
+            code,
+            compiled: Some(compiled.to_owned()),
+            out_of_memory: false,
+            has_run: true,
+        }
+    }
+
+    #[test]
+    fn a_panic_names_the_line_of_the_cell() {
+        let code = "let v = vec![1];\nv[5];";
+        let compiled = "#![allow(x)]\nfn f() {\nlet v = vec![1];\nv[5];\n}";
+        let text = "\nthread '<unnamed>' (12) panicked at src/lib.rs:4:1:\nindex out of bounds: \
+                    the len is 1 but the index is 5\nnote: run with `RUST_BACKTRACE=1` ...\n";
+        let verdict = panic_verdict(text, &place(code, compiled));
+        let error = verdict.error.unwrap();
+        assert_eq!(
+            error.evalue,
+            "index out of bounds: the len is 1 but the index is 5"
+        );
+        assert!(error.traceback[0].contains("line 2 of In [2]"), "{error:?}");
+        assert!(error.traceback[1].contains("v[5];"));
+        assert_eq!(verdict.status, CellStatus::Panic);
+    }
+
+    #[test]
+    fn a_displayed_expression_is_found_in_its_line() {
+        let compiled = "fn f() {\nlet n = 1; \nx(&(\nv[n])));\n}";
+        assert_eq!(
+            line_in_cell(4, &place("// a\nlet n = 1; v[n]", compiled)),
+            Some(2)
+        );
+        assert_eq!(line_in_cell(1, &place("let n = 1;", compiled)), None);
+    }
+
+    #[test]
+    fn a_panic_elsewhere_keeps_its_place_and_no_text_is_no_trouble() {
+        let elsewhere = "thread 'x' panicked at /rustc/library/core/src/option.rs:1:2:\nnone";
+        let error = panic_verdict(elsewhere, &place("", "")).error.unwrap();
+        assert!(error.traceback[0].contains("option.rs:1:2"));
+        assert_eq!(
+            panic_verdict("", &place("", "")).cause.unwrap(),
+            "the cell panicked"
+        );
+    }
+
+    #[test]
+    fn only_the_users_frames_are_left() {
+        let frames = "   0: __rustc::rust_begin_unwind\n   1: core::panicking::panic_fmt\n   \
+                      2: ctx::inner\n   3: ctx::outer\n   4: run_user_code_3\n   5: main\n";
+        let own = users_frames(frames);
+        assert!(own.contains("ctx::inner") && own.contains("ctx::outer"));
+        assert!(!own.contains("core::panicking") && !own.contains("main"));
+    }
+}

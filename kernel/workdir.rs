@@ -1,0 +1,134 @@
+//! The folder in which this kernel compiles, the folder that keeps compiled dependencies, and the
+//! environment that both need. Nothing of the first is left when the kernel ends.
+
+use std::ffi::OsString;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use anyhow::{Context, Result};
+
+use crate::toolchain::Toolchain;
+
+const PREFIX: &str = "memtrack-kernel-";
+
+/// The kernel's own temporary folder.
+pub struct WorkDir {
+    path: PathBuf,
+    original_cache_home: Option<OsString>,
+}
+
+impl WorkDir {
+    /// Makes the folder, removes those of kernels that were killed, and sets this process's
+    /// environment so that evcxr uses it.
+    ///
+    /// # Errors
+    /// Where no folder can be made.
+    ///
+    /// # Safety
+    /// Sets environment variables: no other thread may run yet.
+    pub unsafe fn create() -> Result<WorkDir> {
+        let base = base();
+        remove_abandoned(&base);
+        let path = tempfile::Builder::new()
+            .prefix(&format!("{PREFIX}{}-", std::process::id()))
+            .tempdir_in(&base)
+            .with_context(|| {
+                format!(
+                    "no folder can be made in {}: set TMPDIR to a folder that can be written",
+                    base.display()
+                )
+            })?
+            .keep();
+        let original_cache_home = std::env::var_os("XDG_CACHE_HOME");
+        // SAFETY: the caller's promise.
+        unsafe {
+            std::env::set_var("EVCXR_TMPDIR", &path);
+            // evcxr keeps compiled dependencies in the user's cache folder under a name of its
+            // own; a folder of ours keeps the two programs out of each other's way.
+            if let Some(cache) = cache_dir() {
+                std::env::set_var("XDG_CACHE_HOME", cache);
+            }
+        }
+        Ok(WorkDir {
+            path,
+            original_cache_home,
+        })
+    }
+
+    /// The folder.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// Gives the child the environment that the user's code should see.
+    pub fn prepare_child(&self, command: &mut Command, toolchain: &Toolchain) {
+        match &self.original_cache_home {
+            Some(value) => command.env("XDG_CACHE_HOME", value),
+            None => command.env_remove("XDG_CACHE_HOME"),
+        };
+        command.env_remove("EVCXR_TMPDIR");
+        // Cells find libstd by a relative path that is right only if the compile folder and the
+        // toolchain share no folder; with this it does not matter where they are.
+        let inherited = std::env::var_os("LD_LIBRARY_PATH").filter(|path| !path.is_empty());
+        let parts = toolchain
+            .target_libdir
+            .iter()
+            .cloned()
+            .chain(inherited.iter().flat_map(std::env::split_paths));
+        if let Ok(path) = std::env::join_paths(parts) {
+            command.env("LD_LIBRARY_PATH", path);
+        }
+    }
+
+    /// Removes the folder.
+    pub fn remove(&self) {
+        let _ = std::fs::remove_dir_all(&self.path);
+    }
+}
+
+impl Drop for WorkDir {
+    fn drop(&mut self) {
+        self.remove();
+    }
+}
+
+/// Where compiled dependencies are kept: `MEMTRACK_CACHE_DIR`, else `memtrack` in the user's cache
+/// folder.
+pub fn cache_dir() -> Option<PathBuf> {
+    std::env::var_os("MEMTRACK_CACHE_DIR")
+        .map(PathBuf::from)
+        .or_else(|| dirs::cache_dir().map(|dir| dir.join("memtrack")))
+}
+
+/// The system's temporary folder, if sockets in a folder of ours there have names short enough: a
+/// socket's path may have 107 bytes.
+fn base() -> PathBuf {
+    const ROOM: usize = 107 - "/memtrack-kernel-4194304-123456/zmq-65535".len();
+    let base = std::env::temp_dir();
+    if base.as_os_str().len() <= ROOM {
+        base
+    } else {
+        PathBuf::from("/tmp")
+    }
+}
+
+/// Removes folders of kernels that no longer live: one that was killed could not do it.
+fn remove_abandoned(base: &Path) {
+    let Ok(entries) = std::fs::read_dir(base) else {
+        return;
+    };
+    for entry in entries.flatten() {
+        let name = entry.file_name();
+        let pid = name
+            .to_str()
+            .and_then(|name| name.strip_prefix(PREFIX))
+            .and_then(|rest| rest.split('-').next())
+            .and_then(|pid| pid.parse::<i32>().ok());
+        if let Some(pid) = pid
+            && !Path::new(&format!("/proc/{pid}")).exists()
+            && Path::new("/proc/self").exists()
+        {
+            let _ = std::fs::remove_dir_all(entry.path());
+        }
+    }
+}
