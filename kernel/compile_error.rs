@@ -103,18 +103,21 @@ impl From<&CompilationError> for Diagnostic {
             text: without_our_names(&place.label),
             role,
         });
-        Diagnostic {
+        let message = without_our_names(&error.message());
+        let diagnostic = Diagnostic {
             level: error.level().to_owned(),
             code: error.code().map(str::to_owned),
-            message: error.message(),
+            // Cargo's own messages bring their level with them.
+            message: message
+                .strip_prefix("error: ")
+                .unwrap_or(&message)
+                .to_owned(),
             labels: labels.collect(),
             children: children(&error.json),
-            hint: error
-                .evcxr_extra_hint()
-                .map(str::to_owned)
-                .or_else(|| mutability_hint(error.code()?, &error.message())),
+            hint: error.evcxr_extra_hint().map(str::to_owned),
             rendered: without_our_names(&error.rendered()),
-        }
+        };
+        diagnostic.with_mutability_hint()
     }
 }
 
@@ -149,19 +152,33 @@ fn children(json: &Value) -> Vec<Child> {
 /// What follows the user's code in the crate that evcxr generates would mean nothing to the user.
 fn without_our_names(text: &str) -> String {
     text.replace("`evcxr_variable_store`", "the end of the cell")
+        .replace("<end of input>", "the end of the cell")
 }
 
-/// What rustc proposes, `mut` where the variable is declared, cannot be done if that is in another
-/// cell.
-fn mutability_hint(code: &str, message: &str) -> Option<String> {
-    if !matches!(code, "E0384" | "E0596" | "E0594") {
-        return None;
+impl Diagnostic {
+    /// Replaces the proposal to write `mut` where the variable is declared, if that is in another
+    /// cell: it would change nothing there.
+    fn with_mutability_hint(mut self) -> Diagnostic {
+        let is_about_it = matches!(self.code.as_deref(), Some("E0384" | "E0594" | "E0596"));
+        let is_in_cell = |label: &Label| label.role == Role::Advice && label.span.is_some();
+        if !is_about_it || self.labels.iter().any(is_in_cell) {
+            return self;
+        }
+        let is_mut = |code: &String| code.trim() == "mut";
+        self.children
+            .retain(|child| !child.replacement.as_ref().is_some_and(is_mut));
+        let is_name = |name: &&str| name.chars().all(|c| c.is_alphanumeric() || c == '_');
+        let name = self
+            .message
+            .split('`')
+            .nth(1)
+            .filter(is_name)
+            .unwrap_or("x");
+        self.hint = Some(format!(
+            "a variable of an earlier cell becomes mutable with: let mut {name} = {name};"
+        ));
+        self
     }
-    let is_name = |name: &&str| name.chars().all(|c| c.is_alphanumeric() || c == '_');
-    let name = message.split('`').nth(1).filter(is_name).unwrap_or("x");
-    Some(format!(
-        "a variable of an earlier cell becomes mutable with: let mut {name} = {name};"
-    ))
 }
 
 fn cell_error(diagnostics: &[Diagnostic], source: &str, cell_name: &str) -> CellError {
@@ -272,12 +289,52 @@ mod tests {
     }
 
     #[test]
-    fn variables_of_other_cells_are_thought_of() {
+    fn a_variable_of_another_cell_is_made_mutable_in_this_one() {
         let message = "cannot borrow `v` as mutable, as it is not declared as mutable";
-        let hint = mutability_hint("E0596", message).expect("a hint");
-        assert!(hint.ends_with("let mut v = v;"), "{hint}");
-        let hint = mutability_hint("E0594", "cannot assign to `a.b`").expect("a hint");
-        assert!(hint.ends_with("let mut x = x;"), "{hint}");
-        assert_eq!(mutability_hint("E0308", message), None);
+        let proposal = Child {
+            level: "help".to_owned(),
+            message: "consider changing this to be mutable".to_owned(),
+            replacement: Some("mut ".to_owned()),
+        };
+        let other = Child {
+            replacement: Some("&mut v".to_owned()),
+            ..proposal.clone()
+        };
+        let error = Diagnostic {
+            children: vec![proposal, other.clone()],
+            ..diagnostic("error", Some("E0596"), message)
+        };
+        let hinted = error.clone().with_mutability_hint();
+        assert!(
+            hinted
+                .hint
+                .is_some_and(|hint| hint.ends_with("let mut v = v;"))
+        );
+        assert_eq!(hinted.children, [other]);
+
+        let declared_here = Diagnostic {
+            labels: vec![Label {
+                span: Some(Span {
+                    start_line: 1,
+                    start_column: 5,
+                    end_line: 1,
+                    end_column: 5,
+                }),
+                text: "help: consider changing this to be mutable: `mut `".to_owned(),
+                role: Role::Advice,
+            }],
+            ..error
+        };
+        assert_eq!(declared_here.clone().with_mutability_hint(), declared_here);
+
+        let field = diagnostic("error", Some("E0594"), "cannot assign to `a.b`");
+        let hint = field.with_mutability_hint().hint;
+        assert!(hint.is_some_and(|hint| hint.ends_with("let mut x = x;")));
+        assert_eq!(
+            diagnostic("error", Some("E0308"), message)
+                .with_mutability_hint()
+                .hint,
+            None
+        );
     }
 }

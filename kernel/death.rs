@@ -49,14 +49,17 @@ impl Death {
     }
 }
 
+/// That a process ended: its number, and how, unless somebody else reaped it first.
+pub type News = (i32, Option<Death>);
+
 /// Watches processes for their end, a thread for each.
 pub struct Watch {
-    sender: mpsc::Sender<(i32, Option<Death>)>,
+    sender: mpsc::Sender<News>,
     wake: Arc<File>,
 }
 
 /// A watch, the file that becomes readable when there is news, and the news.
-pub fn watch() -> Result<(File, Watch, mpsc::Receiver<(i32, Option<Death>)>)> {
+pub fn watch() -> Result<(File, Watch, mpsc::Receiver<News>)> {
     let (read, write): (OwnedFd, OwnedFd) =
         nix::unistd::pipe2(nix::fcntl::OFlag::O_CLOEXEC | nix::fcntl::OFlag::O_NONBLOCK)?;
     let (sender, receiver) = mpsc::channel();

@@ -85,8 +85,11 @@ impl Engine {
         let before = self.variables();
         let children = self.link.children_started();
         self.link.begin_cell(Arc::clone(front_end));
-        let running = self.interrupter.begin();
+        let interrupter = Arc::clone(&self.interrupter);
         let result = catch_unwind(AssertUnwindSafe(|| {
+            if interrupter.is_requested() {
+                return Err(Error::Message("interrupted".to_owned()));
+            }
             let ask = Arc::clone(front_end);
             self.context.execute_with_callbacks(
                 code,
@@ -102,7 +105,7 @@ impl Engine {
             )
         }))
         .unwrap_or_else(|_| Err(Error::Message(INTERNAL_PANIC.to_owned())));
-        let interrupted = running.finish();
+        let interrupted = interrupter.is_requested();
         let notes = self.link.end_cell();
         let restarted = notes.died || self.link.children_started() != children;
         let after = self.variables();

@@ -22,7 +22,7 @@ pub struct Interrupter {
     requested: AtomicBool,
 }
 
-/// A cell being evaluated.
+/// A cell that can be interrupted, until this is dropped.
 pub struct Running<'a>(&'a Interrupter);
 
 impl Interrupter {
@@ -35,7 +35,7 @@ impl Interrupter {
         }
     }
 
-    /// A cell starts.
+    /// A cell starts. Called before its front end is told, so that no interrupt comes too early.
     pub fn begin(&self) -> Running<'_> {
         self.requested.store(false, SeqCst);
         self.turn.fetch_add(1, SeqCst);
@@ -67,11 +67,10 @@ impl Interrupter {
     }
 }
 
-impl Running<'_> {
-    /// The cell has ended. True if it was interrupted.
-    pub fn finish(self) -> bool {
+impl Drop for Running<'_> {
+    fn drop(&mut self) {
         self.0.turn.fetch_add(1, SeqCst);
-        self.0.requested.swap(false, SeqCst)
+        self.0.requested.store(false, SeqCst);
     }
 }
 

@@ -88,6 +88,25 @@ pub fn ends_with_expression(code: &str) -> bool {
         .is_some()
 }
 
+/// Whether brackets are nested so deeply that rust-analyzer's parser, which evcxr asks about each
+/// cell, would overflow its stack and end the kernel. It did so at 3000 levels and not at 2000.
+pub fn is_too_deep(code: &str) -> bool {
+    const DEEPEST: usize = 1000;
+    // Spares nearly all cells the work.
+    if code.bytes().filter(|byte| b"([{".contains(byte)).count() <= DEEPEST {
+        return false;
+    }
+    let mut depth = 0_usize;
+    Tokens::of(&as_function(code)).codes.iter().any(|token| {
+        match token.kind {
+            T!['('] | T!['['] | T!['{'] => depth += 1,
+            T![')'] | T![']'] | T!['}'] => depth = depth.saturating_sub(1),
+            _ => {}
+        }
+        depth > DEEPEST
+    })
+}
+
 /// Whether an attribute `#[global_allocator]` stands anywhere in the code, also inside a macro
 /// call or a `cfg_attr`.
 pub fn defines_global_allocator(code: &str) -> bool {

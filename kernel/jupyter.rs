@@ -58,8 +58,13 @@ impl FrontEnd for JupyterFrontEnd {
             }
             Output::Updating { id, bundle, .. } => display_with_id(id, bundle).as_child_of(request),
             Output::Result(bundle) => {
-                ExecuteResult::new(ExecutionCount::new(self.execution_count), media(bundle))
-                    .as_child_of(request)
+                let count = ExecutionCount::new(self.execution_count);
+                ExecuteResult {
+                    // The protocol's schema wants an object here, also an empty one.
+                    transient: Some(Transient::default()),
+                    ..ExecuteResult::new(count, media(bundle))
+                }
+                .as_child_of(request)
             }
             Output::Error(error) => ErrorOutput {
                 ename: error.ename,

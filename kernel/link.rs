@@ -216,7 +216,7 @@ struct Pump {
     control: Arc<OwnedFd>,
     shared: Arc<Shared>,
     wake: File,
-    deaths: mpsc::Receiver<(i32, Option<Death>)>,
+    deaths: mpsc::Receiver<death::News>,
     death_sender: death::Watch,
     children: Vec<(i32, File)>,
     buffer: Vec<u8>,

@@ -17,13 +17,25 @@ use crate::output::{FrontEnd, Output, html_bundle};
 
 /// Environment variable with the path of the socket.
 const SOCKET: &str = "MEMTRACK_PROGRESS";
+/// Environment variable with the kernel's pid.
+const KERNEL: &str = "MEMTRACK_KERNEL_PID";
 /// The crate that evcxr makes of a cell.
 const CELL_CRATE: &str = "ctx";
 /// How often the display is renewed at most.
 const RENEW: Duration = Duration::from_millis(200);
 
 /// Says which crate is being compiled, if a kernel wants to know. Called in place of rustc.
+///
+/// Ends the process where that kernel is gone: cargo, which nobody waits for any more, then ends
+/// too instead of compiling on.
 pub fn report_compilation() {
+    let kernel = std::env::var(KERNEL).ok().and_then(|pid| pid.parse().ok());
+    // SAFETY: signal 0 only asks whether the process is there.
+    if let Some(pid) = kernel
+        && unsafe { libc::kill(pid, 0) } != 0
+    {
+        std::process::exit(1);
+    }
     let (Some(socket), Ok(name)) = (std::env::var_os(SOCKET), std::env::var("CARGO_PKG_NAME"))
     else {
         return;
@@ -68,7 +80,10 @@ impl Progress {
         let socket = UnixDatagram::bind(&path)
             .with_context(|| format!("{} cannot be made", path.display()))?;
         // SAFETY: the caller's promise.
-        unsafe { std::env::set_var(SOCKET, &path) };
+        unsafe {
+            std::env::set_var(SOCKET, &path);
+            std::env::set_var(KERNEL, std::process::id().to_string());
+        }
         Ok(socket)
     }
 

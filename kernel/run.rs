@@ -68,6 +68,7 @@ pub fn run(arguments: RunArgs, parts: Parts) -> Result<ExitCode> {
 fn execute_all(notebook: &mut Value, parts: Parts, allow_errors: bool) -> bool {
     let start = Instant::now();
     progress("starting Rust …");
+    let interrupter = Arc::clone(&parts.interrupter);
     let mut session = Session::new(parts);
     session.start_engine();
     let mut cells: Vec<&mut Value> = notebook["cells"]
@@ -99,9 +100,11 @@ fn execute_all(notebook: &mut Value, parts: Parts, allow_errors: bool) -> bool {
         );
         let terminal = Arc::new(Terminal::new(execution_count));
         let front_end: Arc<dyn FrontEnd> = terminal.clone();
+        let running = interrupter.begin();
         let outcome = session.execute(&request, &front_end);
+        drop(running);
         failed |= outcome.error.is_some();
-        cell["outputs"] = Value::Array(terminal.into_outputs());
+        cell["outputs"] = Value::Array(terminal.take_outputs());
         cell["execution_count"] = json!(execution_count);
         println!();
     }

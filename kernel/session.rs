@@ -14,7 +14,7 @@ use memtrack::record::{CellInfo, CellStatus, EnvironmentRef, Record};
 
 use crate::Parts;
 use crate::engine::{Engine, Evaluation};
-use crate::is_complete::defines_global_allocator;
+use crate::is_complete::{defines_global_allocator, is_too_deep};
 use crate::output::{Bundle, CellError, FrontEnd, Output, Stream};
 use crate::progress::Progress;
 use crate::show;
@@ -225,6 +225,13 @@ impl Session {
         track: Option<TrackOptions>,
         front_end: &Arc<dyn FrontEnd>,
     ) -> Result<(), CellError> {
+        if is_too_deep(&cell.rust) {
+            return Err(CellError::plain(
+                "TooDeep",
+                "the cell nests brackets more than a thousand levels deep, which the parser does \
+                 not survive. Nothing was run; take the cell apart",
+            ));
+        }
         if self.engine.is_err() {
             self.start_engine();
         }

@@ -101,7 +101,7 @@ impl SessionHandle {
         if let Job::Request(request) = &job {
             self.state.pending.fetch_add(1, SeqCst);
             self.state.sent.fetch_add(1, SeqCst);
-            let waits = matches!(request.content, Content::ExecuteRequest(_))
+            let waits = matches!(&request.content, Content::ExecuteRequest(cell) if !cell.silent)
                 && self.ready.borrow().is_none();
             if waits && !self.state.noticed.swap(true, SeqCst) {
                 tokio::spawn(tell_that_it_waits(
@@ -193,6 +193,8 @@ impl SessionThread {
                 Job::Request(request) => request,
             };
             self.answered += 1;
+            let is_cell = matches!(request.content, Content::ExecuteRequest(_));
+            let _running = is_cell.then(|| interrupter.begin());
             self.iopub.send_blocking(busy(&request));
             let reply: Option<Content> = match &request.content {
                 Content::ExecuteRequest(_) if self.answered <= self.abort_up_to => Some(aborted()),
@@ -212,7 +214,6 @@ impl SessionThread {
                     .send(JupyterMessage::new(content, Some(&request)));
             }
             self.iopub.send_blocking(idle(&request));
-            self.state.pending.fetch_sub(1, SeqCst);
         }
     }
 

@@ -34,7 +34,7 @@ impl Terminal {
     }
 
     /// The outputs as a notebook file keeps them. Ends an open line.
-    pub fn into_outputs(&self) -> Vec<Value> {
+    pub fn take_outputs(&self) -> Vec<Value> {
         let mut kept = self.lock();
         kept.start_line();
         std::mem::take(&mut kept.outputs)

@@ -62,14 +62,15 @@ impl Toolchain {
     pub fn problems(&self) -> Vec<String> {
         let rustup = "install Rust: curl --proto '=https' --tlsv1.2 -sSf https://sh.rustup.rs | sh";
         let mut problems = Vec::new();
-        if self.rustc.is_none() {
+        let missing = match (&self.cargo, &self.rustc) {
+            (None, None) => Some("cargo and rustc were"),
+            (None, Some(_)) => Some("cargo was"),
+            (Some(_), None) => Some("rustc was"),
+            (Some(_), Some(_)) => None,
+        };
+        if let Some(missing) = missing {
             problems.push(format!(
-                "rustc was found neither in PATH nor in ~/.cargo/bin: {rustup}"
-            ));
-        }
-        if self.cargo.is_none() {
-            problems.push(format!(
-                "cargo was found neither in PATH nor in ~/.cargo/bin: {rustup}"
+                "{missing} found neither in PATH nor in ~/.cargo/bin: {rustup}"
             ));
         }
         if let Some(message) = &self.rustc_failure {
@@ -183,12 +184,19 @@ mod tests {
         let (_folder, path) = programs(&[]);
         let toolchain = Toolchain::find_in(&path);
         assert!(toolchain.cargo.is_none() && toolchain.rustc.is_none() && !toolchain.rust_src);
-        let problems = toolchain.problems();
-        assert_eq!(problems.len(), 2);
+        let [problem] = &toolchain.problems()[..] else {
+            panic!("one problem");
+        };
         assert!(
-            problems
-                .iter()
-                .all(|problem| problem.contains("sh.rustup.rs"))
+            problem.starts_with("cargo and rustc were found neither"),
+            "{problem}"
+        );
+        assert!(problem.contains("https://sh.rustup.rs"), "{problem}");
+        let (_folder, path) = programs(&[("cargo", ""), ("cc", "")]);
+        let problems = Toolchain::find_in(&path).problems();
+        assert!(
+            problems[0].starts_with("rustc was found neither"),
+            "{problems:?}"
         );
     }
 

@@ -66,7 +66,9 @@ impl WorkDir {
             Some(value) => command.env("XDG_CACHE_HOME", value),
             None => command.env_remove("XDG_CACHE_HOME"),
         };
-        command.env_remove("EVCXR_TMPDIR");
+        for ours in ["EVCXR_TMPDIR", "MEMTRACK_PROGRESS", "MEMTRACK_KERNEL_PID"] {
+            command.env_remove(ours);
+        }
         // Cells find libstd by a relative path that is right only if the compile folder and the
         // toolchain share no folder; with this it does not matter where they are.
         let inherited = std::env::var_os("LD_LIBRARY_PATH").filter(|path| !path.is_empty());

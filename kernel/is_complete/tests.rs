@@ -263,6 +263,14 @@ fn every_prefix_of_right_code_can_still_become_right() {
     }
 }
 
+#[test]
+fn only_hopelessly_deep_code_is_refused() {
+    assert!(is_too_deep(&"(".repeat(1500)));
+    assert!(!is_too_deep(&"()".repeat(1500)));
+    assert!(!is_too_deep(&format!("\"{}\"", "(".repeat(1500))));
+    assert!(!is_too_deep("let x = ((1));"));
+}
+
 proptest! {
     #[test]
     fn any_text_gets_an_answer(code in "\\PC{0,80}|[\\x00-\\x7f]{0,80}") {

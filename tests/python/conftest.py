@@ -1,0 +1,34 @@
+"""What all test modules share."""
+
+import os
+
+import pytest
+
+from kernel_session import BINARY, KERNEL, Session
+
+# Far above what a module's slowest test needs: a test that reaches it hangs.
+TEST_TIMEOUT = 400
+
+
+def pytest_collection_modifyitems(items):
+    for item in items:
+        if item.get_closest_marker("timeout") is None:
+            item.add_marker(pytest.mark.timeout(TEST_TIMEOUT))
+
+
+def pytest_sessionstart(session):
+    from jupyter_client.kernelspec import KernelSpecManager, NoSuchKernel
+
+    try:
+        spec = KernelSpecManager().get_kernel_spec(KERNEL)
+    except NoSuchKernel:
+        pytest.exit(f"the kernel {KERNEL} is not installed: run tests/run, which installs it", 4)
+    if os.path.realpath(spec.argv[0]) != os.path.realpath(BINARY):
+        pytest.exit(f"the installed kernel is {spec.argv[0]}, the one to test {BINARY}", 4)
+
+
+@pytest.fixture(scope="module")
+def kernel():
+    """One warm kernel for the module: starting one costs about ten seconds."""
+    with Session() as session:
+        yield session.warm_up()
