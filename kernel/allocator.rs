@@ -26,7 +26,7 @@ unsafe extern "C" {
 fn counted(block: *mut c_void) -> *mut c_void {
     if heap::is_counting() && !block.is_null() {
         // SAFETY: `block` is a live block of glibc's allocator.
-        heap::allocated(unsafe { libc::malloc_usable_size(block) });
+        heap::allocated(unsafe { heap::usable_size(block) });
     }
     block
 }
@@ -59,7 +59,7 @@ pub unsafe extern "C" fn calloc(count: usize, size: usize) -> *mut c_void {
 pub unsafe extern "C" fn free(block: *mut c_void) {
     if heap::is_counting() && !block.is_null() {
         // SAFETY: by the caller's promise a live block.
-        heap::freed(unsafe { libc::malloc_usable_size(block) });
+        heap::freed(unsafe { heap::usable_size(block) });
     }
     // SAFETY: forwarded unchanged.
     unsafe { __libc_free(block) }
@@ -79,13 +79,13 @@ pub unsafe extern "C" fn realloc(block: *mut c_void, size: usize) -> *mut c_void
         0
     } else {
         // SAFETY: by the caller's promise a live block.
-        unsafe { libc::malloc_usable_size(block) }
+        unsafe { heap::usable_size(block) }
     };
     // SAFETY: forwarded unchanged.
     let moved = unsafe { __libc_realloc(block, size) };
     if !moved.is_null() {
         // SAFETY: a live block of glibc's allocator.
-        heap::resized(old, unsafe { libc::malloc_usable_size(moved) });
+        heap::resized(old, unsafe { heap::usable_size(moved) });
     } else if size == 0 && !block.is_null() {
         // glibc frees the block and returns null; any other null leaves the block as it was.
         heap::freed(old);

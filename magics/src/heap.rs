@@ -20,222 +20,14 @@
 //! away from is not counted twice.
 
 use std::cell::Cell;
-use std::ptr::{NonNull, null_mut};
-use std::sync::atomic::{AtomicI64, AtomicPtr, AtomicU32, AtomicU64, Ordering::*};
+use std::ptr::null_mut;
+use std::sync::atomic::{AtomicBool, AtomicPtr, AtomicU32, Ordering::*};
 
 use crate::page::SharedPage;
 
-/// Pending bytes, allocated or freed, at which a thread reports to the common total.
-pub const FLUSH_BYTES: i64 = 32 * 1024;
+mod counters;
 
-/// Threads that have a slot of their own; more than these share slower atomics.
-pub const SLOTS: usize = 256;
-
-/// One thread's counters. Written by its thread only, read by anyone.
-#[repr(C, align(64))]
-pub struct Slot {
-    pending: AtomicI64,
-    pending_max: AtomicI64,
-    allocations: AtomicU64,
-    allocated: AtomicU64,
-}
-
-impl Slot {
-    fn position(&self) -> (i64, u64) {
-        (self.pending.load(Relaxed), self.allocations.load(Relaxed))
-    }
-}
-
-/// The counters of one process.
-#[repr(C, align(64))]
-pub struct HeapCounters {
-    live: AtomicI64,
-    // On a line of its own: `live` is written at every flush, `peak` seldom.
-    peak: PaddedPeak,
-    // For threads beyond the last slot, and those that are ending.
-    shared_allocations: AtomicU64,
-    shared_allocated: AtomicU64,
-    used: [AtomicU64; SLOTS / 64],
-    // One more than the highest slot ever used: how far a reader must look.
-    high_slot: AtomicU32,
-    slots: [Slot; SLOTS],
-}
-
-#[repr(C, align(64))]
-struct PaddedPeak(AtomicI64);
-
-/// A consistent reading of [`HeapCounters`].
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Counts {
-    /// Bytes that the program holds.
-    pub live: i64,
-    /// Highest `live` since the last [`HeapCounters::reset_peak`].
-    pub peak: i64,
-    /// Calls that allocated, over the process's life.
-    pub allocations: u64,
-    /// Bytes handed out, over the process's life.
-    pub allocated: u64,
-}
-
-/// By how many bytes a peak may be too low when `threads` threads counted at the same time.
-pub fn peak_error(threads: usize) -> u64 {
-    threads.saturating_sub(1) as u64 * FLUSH_BYTES as u64
-}
-
-/// Where every slot stood at one moment, to tell later which threads counted since.
-pub struct Activity(Vec<(i64, u64)>);
-
-impl HeapCounters {
-    /// Reads the counters.
-    pub fn read(&self) -> Counts {
-        let slots = self.active();
-        let pending: i64 = slots.iter().map(|slot| slot.pending.load(Relaxed)).sum();
-        let live = self.live.load(Relaxed) + pending;
-        // What one slot reached between two flushes, over what it stands at now.
-        let above = slots
-            .iter()
-            .map(|slot| slot.pending_max.load(Relaxed) - slot.pending.load(Relaxed))
-            .max()
-            .unwrap_or(0);
-        Counts {
-            live,
-            peak: self.peak.0.load(Relaxed).max(live + above.max(0)),
-            allocations: self.shared_allocations.load(Relaxed)
-                + sum(slots, |slot| &slot.allocations),
-            allocated: self.shared_allocated.load(Relaxed) + sum(slots, |slot| &slot.allocated),
-        }
-    }
-
-    /// Where every slot stands now.
-    pub fn activity(&self) -> Activity {
-        Activity(self.active().iter().map(Slot::position).collect())
-    }
-
-    /// How many threads allocated or freed since `activity`. Threads that took turns in one slot
-    /// count as one: they never ran at the same time.
-    pub fn threads_since(&self, activity: &Activity) -> usize {
-        let now = self.active();
-        let seen = activity.0.iter().chain(std::iter::repeat(&(0, 0)));
-        now.iter()
-            .zip(seen)
-            .filter(|(slot, before)| slot.position() != **before)
-            .count()
-    }
-
-    /// How many threads can have counted since the start: the slots ever used.
-    pub fn threads(&self) -> usize {
-        self.active().len()
-    }
-
-    /// Starts a new peak from what is live now. Exact when the process's threads are quiet; a
-    /// thread that allocates at this very moment can add the error of one flush.
-    pub fn reset_peak(&self) {
-        for slot in self.active() {
-            slot.pending_max.store(slot.pending.load(Relaxed), Relaxed);
-        }
-        let live = self.live.load(Relaxed)
-            + self
-                .active()
-                .iter()
-                .map(|slot| slot.pending.load(Relaxed))
-                .sum::<i64>();
-        self.peak.0.store(live, Relaxed);
-    }
-
-    /// Forgets everything.
-    pub(crate) fn clear(&self) {
-        self.live.store(0, Relaxed);
-        self.peak.0.store(0, Relaxed);
-        self.shared_allocations.store(0, Relaxed);
-        self.shared_allocated.store(0, Relaxed);
-        self.high_slot.store(0, Relaxed);
-        for word in &self.used {
-            word.store(0, Relaxed);
-        }
-        for slot in &self.slots {
-            slot.pending.store(0, Relaxed);
-            slot.pending_max.store(0, Relaxed);
-            slot.allocations.store(0, Relaxed);
-            slot.allocated.store(0, Relaxed);
-        }
-    }
-
-    fn active(&self) -> &[Slot] {
-        &self.slots[..(self.high_slot.load(Relaxed) as usize).min(SLOTS)]
-    }
-
-    fn claim(&self) -> Option<&Slot> {
-        for (word_index, word) in self.used.iter().enumerate() {
-            let mut seen = word.load(Relaxed);
-            while seen != u64::MAX {
-                let bit = (!seen).trailing_zeros() as usize;
-                match word.compare_exchange_weak(seen, seen | 1 << bit, Acquire, Relaxed) {
-                    Ok(_) => {
-                        let index = word_index * 64 + bit;
-                        self.high_slot.fetch_max(index as u32 + 1, Relaxed);
-                        return Some(&self.slots[index]);
-                    }
-                    Err(now) => seen = now,
-                }
-            }
-        }
-        None
-    }
-
-    fn release(&self, slot: &Slot) {
-        self.flush(slot);
-        let start = self.slots.as_ptr();
-        // SAFETY: `slot` came from `claim`, so both pointers are into `self.slots`.
-        let index = unsafe { std::ptr::from_ref(slot).offset_from(start) } as usize;
-        self.used[index / 64].fetch_and(!(1 << (index % 64)), Release);
-    }
-
-    #[inline]
-    fn add(&self, slot: &Slot, bytes: i64) {
-        let pending = slot.pending.load(Relaxed).wrapping_add(bytes);
-        slot.pending.store(pending, Relaxed);
-        if pending > slot.pending_max.load(Relaxed) {
-            slot.pending_max.store(pending, Relaxed);
-        }
-        if pending.unsigned_abs() >= FLUSH_BYTES as u64 {
-            self.flush(slot);
-        }
-    }
-
-    #[cold]
-    #[inline(never)]
-    fn flush(&self, slot: &Slot) {
-        let pending = slot.pending.load(Relaxed);
-        let pending_max = slot.pending_max.load(Relaxed);
-        // The peak first: a process killed in between shows it rather than not.
-        let active = self.active();
-        let reach = self.live.load(Relaxed).wrapping_add(pending_max);
-        let margin = active.len() as i64 * FLUSH_BYTES;
-        if reach.wrapping_add(margin) > self.peak.0.load(Relaxed) {
-            let others: i64 = active
-                .iter()
-                .filter(|other| !std::ptr::eq(*other, slot))
-                .map(|other| other.pending.load(Relaxed))
-                .sum();
-            self.peak.0.fetch_max(reach.wrapping_add(others), Relaxed);
-        }
-        self.live.fetch_add(pending, Relaxed);
-        slot.pending.store(0, Relaxed);
-        slot.pending_max.store(0, Relaxed);
-    }
-
-    /// For threads without a slot.
-    fn add_shared(&self, bytes: i64, allocations: u64, allocated: u64) {
-        let live = self.live.fetch_add(bytes, Relaxed).wrapping_add(bytes);
-        self.shared_allocations.fetch_add(allocations, Relaxed);
-        self.shared_allocated.fetch_add(allocated, Relaxed);
-        self.peak.0.fetch_max(live, Relaxed);
-    }
-}
-
-fn sum(slots: &[Slot], field: impl Fn(&Slot) -> &AtomicU64) -> u64 {
-    slots.iter().map(|slot| field(slot).load(Relaxed)).sum()
-}
+pub use counters::{Activity, Counts, FLUSH_BYTES, HeapCounters, SLOTS, Slot, peak_error};
 
 /// Where this process counts; null while it does not.
 static COUNTERS: AtomicPtr<HeapCounters> = AtomicPtr::new(null_mut());
@@ -243,22 +35,73 @@ static COUNTERS: AtomicPtr<HeapCounters> = AtomicPtr::new(null_mut());
 /// The key whose destructor gives a thread's slot back.
 static THREAD_END: AtomicU32 = AtomicU32::new(u32::MAX);
 
-/// What the calling thread does with its calls.
-#[derive(Clone, Copy)]
-enum Thread {
-    /// Not seen yet.
-    New,
-    /// Has a slot of its own.
-    Own(NonNull<Slot>),
-    /// Uses the shared atomics.
-    Shared,
-    /// Is not the user's, and not counted.
-    Ignored,
-}
+// What a thread does with its calls, beside having a slot of its own. Addresses that no slot has.
+/// Not seen yet.
+const NEW: *const Slot = std::ptr::null();
+/// Uses the shared atomics.
+const SHARED: *const Slot = std::ptr::without_provenance(1);
+/// Is not the user's, and not counted.
+const IGNORED: *const Slot = std::ptr::without_provenance(2);
 
 thread_local! {
     // Constant and without a destructor: plain thread-local storage, safe to touch inside malloc.
-    static THREAD: Cell<Thread> = const { Cell::new(Thread::New) };
+    static THREAD: Cell<*const Slot> = const { Cell::new(NEW) };
+}
+
+/// Set once it is known that glibc keeps a block's size where [`usable_size`] looks for it.
+static SIZE_IN_HEADER: AtomicBool = AtomicBool::new(false);
+
+/// Bytes of a block of `malloc`'s that its owner may use.
+///
+/// glibc keeps a block's size in the word before it. Reading it there spares a call into the C
+/// library, which would be half the cost of counting; [`start_counting`] checks that it is so,
+/// else this asks `malloc_usable_size`.
+///
+/// # Safety
+/// `block` must be a live block of this process's `malloc`.
+#[inline]
+pub unsafe fn usable_size(block: *mut libc::c_void) -> usize {
+    if SIZE_IN_HEADER.load(Relaxed) {
+        // SAFETY: by the caller's promise, and checked by `start_counting`.
+        unsafe { size_in_header(block) }
+    } else {
+        // SAFETY: the caller's promise.
+        unsafe { libc::malloc_usable_size(block) }
+    }
+}
+
+/// # Safety
+/// As [`usable_size`].
+#[inline]
+unsafe fn size_in_header(block: *mut libc::c_void) -> usize {
+    const FLAGS: usize = 7;
+    const IS_MAPPED: usize = 2;
+    // SAFETY: the caller's promise.
+    let word = unsafe { block.cast::<usize>().sub(1).read() };
+    // A mapped block cannot use the word of the block after it: there is none.
+    let headers = if word & IS_MAPPED != 0 { 2 } else { 1 };
+    (word & !FLAGS).wrapping_sub(headers * size_of::<usize>())
+}
+
+/// Tries blocks of all kinds: tiny, ordinary, aligned, and mapped. Of the mapped ones only one that
+/// is too large for glibc to change its thresholds when it is freed.
+fn is_size_in_header() -> bool {
+    cfg!(target_pointer_width = "64")
+        && [0, 1, 24, 25, 100, 1000, 5000, 100_000, 64 << 20]
+            .into_iter()
+            .flat_map(|bytes| [(16, bytes), (4096, bytes)])
+            .all(|(alignment, bytes)| {
+                let mut block = std::ptr::null_mut();
+                // SAFETY: the block is made, looked at and freed here.
+                unsafe {
+                    if libc::posix_memalign(&mut block, alignment, bytes) != 0 || block.is_null() {
+                        return false;
+                    }
+                    let same = size_in_header(block) == libc::malloc_usable_size(block);
+                    libc::free(block);
+                    same
+                }
+            })
 }
 
 /// Whether this process counts its heap now. Lets callers skip `malloc_usable_size`.
@@ -278,10 +121,10 @@ pub fn start_counting(page: &'static SharedPage) {
     }
     // SAFETY: as above. A forked child must not count into its parent's page.
     unsafe { libc::pthread_atfork(None, None, Some(stop_counting)) };
-    page.heap.live.store(in_use().unwrap_or(0) as i64, Relaxed);
+    SIZE_IN_HEADER.store(cfg!(target_env = "gnu") && is_size_in_header(), Relaxed);
+    page.heap.begin_with(in_use().unwrap_or(0));
     page.heap_counted.store(1, Relaxed);
     COUNTERS.store(std::ptr::from_ref(&page.heap).cast_mut(), Release);
-    page.heap.reset_peak();
 }
 
 extern "C" fn stop_counting() {
@@ -290,7 +133,7 @@ extern "C" fn stop_counting() {
 
 /// Leaves the calling thread out of the counting: for threads that do the measuring.
 pub fn ignore_this_thread() {
-    THREAD.set(Thread::Ignored);
+    THREAD.set(IGNORED);
 }
 
 /// Reports a successful allocation of `bytes`. Never allocates, never panics.
@@ -321,47 +164,56 @@ fn count(bytes: i64, allocations: u64, allocated: u64) {
     let Some(counters) = (unsafe { COUNTERS.load(Relaxed).as_ref() }) else {
         return;
     };
-    match THREAD.get() {
-        Thread::Own(slot) => {
-            // SAFETY: points into the leaked page.
-            let slot = unsafe { slot.as_ref() };
-            if allocations != 0 {
-                let calls = slot.allocations.load(Relaxed).wrapping_add(allocations);
-                slot.allocations.store(calls, Relaxed);
-                let total = slot.allocated.load(Relaxed).wrapping_add(allocated);
-                slot.allocated.store(total, Relaxed);
-            }
-            counters.add(slot, bytes);
+    let slot = THREAD.get();
+    if slot > IGNORED {
+        // SAFETY: no sentinel, so it points into the leaked page.
+        let slot = unsafe { &*slot };
+        if allocations != 0 {
+            slot.note(allocations, allocated);
         }
-        Thread::Ignored => {}
-        Thread::Shared => counters.add_shared(bytes, allocations, allocated),
-        Thread::New => first_call(counters, bytes, allocations, allocated),
+        counters.add(slot, bytes);
+    } else {
+        count_without_slot(counters, slot, bytes, allocations, allocated);
     }
 }
 
 #[cold]
 #[inline(never)]
-fn first_call(counters: &'static HeapCounters, bytes: i64, allocations: u64, allocated: u64) {
+fn count_without_slot(
+    counters: &'static HeapCounters,
+    thread: *const Slot,
+    bytes: i64,
+    allocations: u64,
+    allocated: u64,
+) {
+    if thread == NEW {
+        first_call(counters);
+        count(bytes, allocations, allocated);
+    } else if thread == SHARED {
+        counters.add_shared(bytes, allocations, allocated);
+    }
+}
+
+/// Finds a place for the calling thread.
+fn first_call(counters: &'static HeapCounters) {
     // `pthread_setspecific` may itself allocate: such a call must not come here again.
-    THREAD.set(Thread::Shared);
+    THREAD.set(SHARED);
     let key = THREAD_END.load(Relaxed);
     if key != u32::MAX
         && let Some(slot) = counters.claim()
     {
-        let pointer = NonNull::from(slot);
         // SAFETY: the key was made by `pthread_key_create`.
-        if unsafe { libc::pthread_setspecific(key, pointer.as_ptr().cast()) } == 0 {
-            THREAD.set(Thread::Own(pointer));
+        if unsafe { libc::pthread_setspecific(key, std::ptr::from_ref(slot).cast()) } == 0 {
+            THREAD.set(slot);
         } else {
             counters.release(slot);
         }
     }
-    count(bytes, allocations, allocated);
 }
 
 /// Runs as a thread ends. What the thread's later destructors free goes to the shared atomics.
 extern "C" fn thread_end(slot: *mut libc::c_void) {
-    THREAD.set(Thread::Shared);
+    THREAD.set(SHARED);
     // SAFETY: null after a fork, else the leaked page's counters; `slot` was stored by
     // `first_call` and points into them.
     unsafe {
@@ -416,6 +268,3 @@ pub fn trim() -> bool {
     #[cfg(not(target_env = "gnu"))]
     return false;
 }
-
-#[cfg(test)]
-mod tests;
