@@ -208,6 +208,8 @@ impl SessionThread {
                 Content::InspectRequest(inspect) => Some(inspection(&mut session, inspect).into()),
                 _ => None,
             };
+            // Before the reply: who has it may ask for a completion at once.
+            self.state.pending.fetch_sub(1, SeqCst);
             if let Some(content) = reply {
                 let _ = self
                     .replies

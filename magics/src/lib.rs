@@ -9,6 +9,8 @@
 //! - [`table`] and [`report`]: what a reader sees, drawn by [`text`] and [`html`].
 //! - [`environment`] and [`doctor`]: what this machine is and what it lets us measure.
 
+#![warn(missing_docs)]
+
 pub mod budget;
 pub mod capture;
 pub mod cell;
