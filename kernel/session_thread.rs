@@ -1,7 +1,8 @@
 //! The thread that evaluates: brings the engine up, then takes one request after the other.
 
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering::SeqCst};
-use std::sync::{Arc, Mutex, mpsc};
+use std::sync::mpsc::{self, RecvTimeoutError};
+use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result};
@@ -22,6 +23,9 @@ use crate::session::{CellOutcome, CellRequest, Session};
 
 /// A cell that waits longer than this for the engine is told so.
 const NOTICE_AFTER: Duration = Duration::from_millis(700);
+
+/// Nobody asks for anything for this long: time to warm rust-analyzer up.
+const WARM_AFTER: Duration = Duration::from_millis(200);
 
 /// rust-analyzer recurses deeply into large code.
 const STACK_BYTES: usize = 64 << 20;
@@ -180,10 +184,20 @@ impl SessionThread {
         let mut session = Session::new(parts);
         session.start_engine();
         let _ = self.ready.send(Some(start.elapsed().as_secs_f64()));
-        if self.state.pending.load(SeqCst) == 0 {
-            session.warm();
-        }
-        while let Ok(job) = self.incoming.recv() {
+        let mut warmed = false;
+        loop {
+            let job = match self.incoming.recv_timeout(WARM_AFTER) {
+                Ok(job) => job,
+                Err(RecvTimeoutError::Timeout) if !std::mem::replace(&mut warmed, true) => {
+                    session.warm();
+                    continue;
+                }
+                Err(RecvTimeoutError::Timeout) => match self.incoming.recv() {
+                    Ok(job) => job,
+                    Err(_) => return,
+                },
+                Err(RecvTimeoutError::Disconnected) => return,
+            };
             let request = match job {
                 Job::Stop(ended) => {
                     session.stop();

@@ -1,5 +1,6 @@
 //! `usage_request`: what JupyterLab's kernel-usage panel shows. The fields are those of ipykernel.
 
+use procfs::Current;
 use serde_json::{Value, json};
 use sysinfo::{Pid, ProcessRefreshKind, ProcessesToUpdate, System};
 use tokio::sync::Mutex;
@@ -39,6 +40,8 @@ impl Usage {
         let cpu: f32 = processes().map(sysinfo::Process::cpu_usage).sum();
         let (total, available) = (system.total_memory(), system.available_memory());
         let percent = 100.0 * (total.saturating_sub(available)) as f64 / total.max(1) as f64;
+        // What the panel shows of the machine beside that.
+        let more = procfs::Meminfo::current().ok();
         json!({
             "hostname": System::host_name().ok(),
             "pid": child.unwrap_or(own as i32),
@@ -52,6 +55,11 @@ impl Usage {
                 "percent": (percent * 10.0).round() / 10.0,
                 "used": system.used_memory(),
                 "free": system.free_memory(),
+                "active": more.as_ref().map(|more| more.active),
+                "inactive": more.as_ref().map(|more| more.inactive),
+                "buffers": more.as_ref().map(|more| more.buffers),
+                "cached": more.as_ref().map(|more| more.cached),
+                "shared": more.as_ref().and_then(|more| more.shmem),
             },
         })
     }
