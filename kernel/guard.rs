@@ -15,6 +15,9 @@ use tokio::net::{TcpListener, UnixListener, UnixStream};
 /// Bytes of one message, all its frames together.
 const MESSAGE_LIMIT: u64 = 128 << 20;
 
+/// A client may take no byte for this long.
+const STALL_LIMIT: std::time::Duration = std::time::Duration::from_secs(10);
+
 /// ZMTP's greeting, before the first frame.
 const GREETING: u64 = 64;
 
@@ -109,15 +112,35 @@ where
             return;
         }
     };
-    let (from_outside, mut to_outside) = tokio::io::split(outside);
-    let (mut from_inside, to_inside) = inside.into_split();
+    let (from_outside, to_outside) = tokio::io::split(outside);
+    let (from_inside, to_inside) = inside.into_split();
     tokio::select! {
         result = pass_checked(from_outside, to_inside) => {
             if let Err(error) = result {
                 eprintln!("memtrack-kernel: a connection to {channel} was dropped: {error}");
             }
         }
-        _ = tokio::io::copy(&mut from_inside, &mut to_outside) => {}
+        () = pass_back(from_inside, to_outside, channel) => {}
+    }
+}
+
+/// Passes on what the kernel sends. A client that takes nothing for long is dropped: the ZeroMQ
+/// library waits for each, so one that sleeps would stop the others, and the kernel.
+async fn pass_back(
+    mut from: impl AsyncRead + Unpin,
+    mut to: impl AsyncWrite + Unpin,
+    channel: &str,
+) {
+    let mut buffer = vec![0; 64 * 1024];
+    while let Ok(length @ 1..) = from.read(&mut buffer).await {
+        match tokio::time::timeout(STALL_LIMIT, to.write_all(&buffer[..length])).await {
+            Ok(Ok(())) => {}
+            Ok(Err(_)) => return,
+            Err(_) => {
+                eprintln!("memtrack-kernel: a client of {channel} was dropped: it reads nothing");
+                return;
+            }
+        }
     }
 }
 

@@ -58,7 +58,8 @@ impl Interrupter {
             while this.turn.load(SeqCst) == turn {
                 if this.link.page().page().phase() == Phase::Running {
                     this.link.kill_child();
-                } else {
+                } else if this.link.pid().is_some() || this.link.children_started() == 0 {
+                    // Not between two children: the new one would be taken for a compiler.
                     kill_compilers(this.link.pid());
                 }
                 std::thread::sleep(RETRY);

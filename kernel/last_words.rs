@@ -5,7 +5,7 @@
 //! Rules for this file: in a handler no allocation, no lock, no panic.
 
 use std::ffi::{c_int, c_void};
-use std::sync::atomic::{AtomicBool, AtomicPtr, Ordering::SeqCst};
+use std::sync::atomic::{AtomicBool, AtomicPtr, AtomicU32, Ordering::SeqCst};
 
 use memtrack::worker::Worker;
 
@@ -18,6 +18,9 @@ const SIGNALS: [c_int; 5] = [
 ];
 
 static WORKER: AtomicPtr<Worker> = AtomicPtr::new(std::ptr::null_mut());
+
+/// The process whose last words count.
+static OWNER: AtomicU32 = AtomicU32::new(0);
 
 /// Set by the first who dies: the buffer is its, and the readings are taken once.
 static TAKEN: AtomicBool = AtomicBool::new(false);
@@ -40,6 +43,7 @@ static EARLIER: Earlier = Earlier(std::cell::UnsafeCell::new([None; SIGNALS.len(
 
 /// Installs the handlers. Call it once, before the first cell.
 pub fn install(worker: &'static Worker) {
+    OWNER.store(std::process::id(), SeqCst);
     WORKER.store(std::ptr::from_ref(worker).cast_mut(), SeqCst);
     // SAFETY: the handlers have the right types; `EARLIER` is not shared yet.
     unsafe {
@@ -86,7 +90,8 @@ extern "C" fn on_signal(signal: c_int, info: *mut libc::siginfo_t, context: *mut
 }
 
 fn take() {
-    if TAKEN.swap(true, SeqCst) {
+    // A fork of the child has its page, but its end is not the child's.
+    if std::process::id() != OWNER.load(SeqCst) || TAKEN.swap(true, SeqCst) {
         return;
     }
     // SAFETY: null or the leaked worker; the buffer is ours since `TAKEN` was false.

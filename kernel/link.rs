@@ -354,9 +354,15 @@ impl Pump {
     }
 
     fn take_deaths(&mut self) {
+        // First, so that news that comes after it wakes us again. One read may stand for several.
+        let _ = read_some(&self.wake, &mut [0; 64]);
         while let Ok((pid, death)) = self.deaths.try_recv() {
-            // Clears the wake-up; one read may stand for several.
-            let _ = read_some(&self.wake, &mut [0; 64]);
+            if death.is_some() {
+                // What the cells started goes with it. The dead child is not reaped yet, so the
+                // number is still its group's.
+                // SAFETY: a plain system call.
+                unsafe { libc::kill(-pid, libc::SIGKILL) };
+            }
             self.drain();
             let last_words = self.page.copy().ok().map(Arc::new);
             let mut state = self.shared.lock();

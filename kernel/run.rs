@@ -13,7 +13,7 @@ use serde_json::{Value, json};
 use crate::Parts;
 use crate::output::FrontEnd;
 use crate::session::{CellRequest, Session};
-use crate::terminal::Terminal;
+use crate::terminal::{Terminal, put};
 
 /// Arguments of `run`.
 #[derive(clap::Args)]
@@ -40,6 +40,7 @@ pub fn run(arguments: RunArgs, parts: Parts) -> Result<ExitCode> {
     let interrupter = Arc::clone(&parts.interrupter);
     let link = Arc::clone(&parts.link);
     let work_dir = Arc::clone(&parts.work_dir);
+    let left_over = Arc::clone(&work_dir);
     end_on_interrupt(move || {
         interrupter.interrupt();
         crate::interrupt::kill_compilers(link.pid());
@@ -55,6 +56,7 @@ pub fn run(arguments: RunArgs, parts: Parts) -> Result<ExitCode> {
         })
         .context("no thread can be had")?;
     let Ok((notebook, failed)) = session.join() else {
+        left_over.remove();
         bail!("the session ended in an internal error; see above");
     };
     if let Some(output) = &arguments.output {
@@ -94,10 +96,10 @@ fn execute_all(notebook: &mut Value, parts: Parts, allow_errors: bool) -> bool {
             user_expressions: Vec::new(),
         };
         let execution_count = session.begin(&request);
-        println!(
-            "\x1b[32mIn [{execution_count}]:\x1b[0m {}",
+        put(&format!(
+            "\x1b[32mIn [{execution_count}]:\x1b[0m {}\n",
             indent(&request.code)
-        );
+        ));
         let terminal = Arc::new(Terminal::new(execution_count));
         let front_end: Arc<dyn FrontEnd> = terminal.clone();
         let running = interrupter.begin();
@@ -106,7 +108,7 @@ fn execute_all(notebook: &mut Value, parts: Parts, allow_errors: bool) -> bool {
         failed |= outcome.error.is_some();
         cell["outputs"] = Value::Array(terminal.take_outputs());
         cell["execution_count"] = json!(execution_count);
-        println!();
+        put("\n");
     }
     session.stop();
     failed

@@ -21,6 +21,10 @@ const BUNDLE_WAIT: Duration = Duration::from_millis(50);
 /// How long the text of a panic waits for the end of the cell. A panic that the cell catches, or
 /// that unwinds for longer, is shown as text.
 const PANIC_WAIT: Duration = Duration::from_millis(300);
+/// How the text of a panic begins.
+const PANIC: &str = "thread '";
+/// And how it goes on in the same line.
+const PANICKED: &str = "panicked at";
 /// Gathered text that is shown without waiting.
 const GATHER_BYTES: usize = 256 * 1024;
 
@@ -35,8 +39,10 @@ pub struct Screen {
     last_shown: Option<Instant>,
     bundle: Option<(Bundle, Instant)>,
     panic: Option<(String, Instant)>,
-    /// The last line of stderr, for the error that a `?` returned.
-    last_error_line: String,
+    /// A line of stderr that may become the first of a panic.
+    unfinished: Option<(String, Instant)>,
+    /// The last of stderr, for the error that a `?` returned.
+    recent_errors: String,
 }
 
 impl Screen {
@@ -66,21 +72,52 @@ impl Screen {
         }
         if let Some((held, _)) = &mut self.panic {
             held.push_str(&text);
+            let first = held.find(PANICKED).map_or(0, |at| at + PANICKED.len());
+            if let Some(start) = panic_start(&held[first..], pid) {
+                // The first was caught by the cell: it is text.
+                let last = held.split_off(first + start);
+                self.show_panic();
+                self.panic = Some((last, Instant::now()));
+            }
             return;
         }
-        match panic_start(&text, pid) {
-            Some(start) => {
-                if start > 0 {
-                    self.text(Stream::Stderr, text[..start].to_owned());
-                }
-                self.panic = Some((text[start..].to_owned(), Instant::now()));
+        let text = match self.unfinished.take() {
+            Some((held, _)) => held + &text,
+            None => text,
+        };
+        if let Some(start) = panic_start(&text, pid) {
+            self.error_text(text[..start].to_owned());
+            self.panic = Some((text[start..].to_owned(), Instant::now()));
+        } else {
+            // libstd writes the first line of a panic in pieces.
+            let line = text.rfind('\n').map_or(0, |end| end + 1);
+            let tail = &text[line..];
+            let begins_one = text == "\n"
+                || !tail.is_empty() && (tail.starts_with(PANIC) || PANIC.starts_with(tail));
+            let keep = match begins_one {
+                true if line == 1 => 0,
+                true => line,
+                false => text.len(),
+            };
+            if keep < text.len() {
+                self.unfinished = Some((text[keep..].to_owned(), Instant::now()));
             }
-            None => {
-                if let Some(line) = text.trim_end().lines().last() {
-                    line.clone_into(&mut self.last_error_line);
-                }
-                self.text(Stream::Stderr, text);
-            }
+            self.error_text(text[..keep].to_owned());
+        }
+    }
+
+    /// Text for stderr, the last of which may turn out to be the text of an error.
+    fn error_text(&mut self, text: String) {
+        const KEPT: usize = 8 * 1024;
+        self.recent_errors.push_str(&text);
+        if self.recent_errors.len() > 2 * KEPT {
+            let cut = self
+                .recent_errors
+                .floor_char_boundary(self.recent_errors.len() - KEPT);
+            self.recent_errors.drain(..cut);
+        }
+        if !text.is_empty() {
+            self.text(Stream::Stderr, text);
         }
     }
 
@@ -103,7 +140,8 @@ impl Screen {
         match notice {
             Notice::Panic => self.notes.panicked = true,
             Notice::Error => {
-                let line = std::mem::take(&mut self.last_error_line);
+                let line = self.recent_errors.trim_end().lines().last();
+                let line = line.unwrap_or_default().to_owned();
                 self.take_back(&line);
                 self.notes.error_text = Some(line);
             }
@@ -121,9 +159,8 @@ impl Screen {
     pub fn completed(&mut self) {
         if self.notes.panicked {
             self.notes.panic_text = self.panic.take().map(|(text, _)| text).unwrap_or_default();
-        } else {
-            self.show_panic();
         }
+        self.show_panic();
         self.notes.last_bundle = self.bundle.take().map(|(bundle, _)| bundle);
     }
 
@@ -140,7 +177,8 @@ impl Screen {
     pub fn wait(&self, now: Instant) -> Option<Duration> {
         let text = (!self.waiting.is_empty()).then(|| self.text_due(now));
         let bundle = self.bundle.as_ref().map(|(_, since)| *since + BUNDLE_WAIT);
-        let panic = self.panic.as_ref().map(|(_, since)| *since + PANIC_WAIT);
+        let held = self.panic.as_ref().or(self.unfinished.as_ref());
+        let panic = held.map(|(_, since)| *since + PANIC_WAIT);
         let due = [text, bundle, panic].into_iter().flatten().min()?;
         Some(due.saturating_duration_since(now))
     }
@@ -158,11 +196,8 @@ impl Screen {
         {
             self.show_bundle();
         }
-        if self
-            .panic
-            .as_ref()
-            .is_some_and(|(_, since)| now >= *since + PANIC_WAIT)
-        {
+        let held = self.panic.as_ref().or(self.unfinished.as_ref());
+        if held.is_some_and(|(_, since)| now >= *since + PANIC_WAIT) {
             self.show_panic();
         }
         let due = all || self.waiting_bytes >= GATHER_BYTES || now >= self.text_due(now);
@@ -210,7 +245,7 @@ impl Screen {
     }
 
     fn show_panic(&mut self) {
-        if let Some((text, _)) = self.panic.take() {
+        for (text, _) in self.panic.take().into_iter().chain(self.unfinished.take()) {
             self.text(Stream::Stderr, text);
         }
     }
@@ -219,9 +254,9 @@ impl Screen {
 /// Where the text of a panic of the main thread begins. The cells' libstd does not know the main
 /// thread's name, but its id is the process's.
 fn panic_start(text: &str, pid: Option<i32>) -> Option<usize> {
-    let start = text.find("thread '")?;
+    let start = text.find(PANIC)?;
     let line = text[start..].lines().next()?;
-    if !line.contains("panicked at") {
+    if !line.contains(PANICKED) {
         return None;
     }
     let id = line
@@ -253,6 +288,46 @@ mod tests {
         assert_eq!(panic_start(panic, Some(42)), Some(7));
         assert_eq!(panic_start(panic, Some(41)), None);
         assert_eq!(panic_start("thread 'main' is a line of a user", None), None);
+    }
+
+    #[test]
+    fn a_panic_in_pieces_is_whole_and_the_last_one_counts() {
+        let mut screen = Screen::default();
+        for piece in [
+            "\n",
+            "thread '",
+            "<unnamed>",
+            "' (42) panicked at src/lib.rs:1:1:\n",
+            "one\n",
+        ] {
+            screen.stderr(piece.into(), Some(42));
+        }
+        for piece in [
+            "\nthread '<unnamed>' (42) pan",
+            "icked at src/lib.rs:2:1:\n",
+            "two\n",
+        ] {
+            screen.stderr(piece.into(), Some(42));
+        }
+        screen.notice(Notice::Panic, "EVCXR_PANIC_NOTIFICATION");
+        screen.completed();
+        let text = screen.end().panic_text;
+        assert!(text.contains("two") && !text.contains("one"), "{text:?}");
+    }
+
+    #[test]
+    fn the_text_of_an_error_is_its_whole_line() {
+        let mut screen = Screen::default();
+        for piece in ["earlier\n", "No such file", " (os error 2", ")", "\n"] {
+            screen.stderr(piece.into(), None);
+        }
+        screen.notice(Notice::Error, "EVCXR_ERROR_OCCURRED");
+        assert_eq!(
+            screen.end().error_text.unwrap(),
+            "No such file (os error 2)"
+        );
+        let (_, shown) = screen.take_due(Instant::now(), true);
+        assert!(matches!(&shown[..], [Output::Text(Stream::Stderr, text)] if text == "earlier\n"));
     }
 
     #[test]

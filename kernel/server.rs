@@ -175,9 +175,20 @@ impl Server {
         replies: &UnboundedSender<JupyterMessage>,
         stop: &UnboundedSender<()>,
     ) {
+        // These come first: what is to be ended may be what makes iopub wait.
+        let ends = matches!(request.content, Content::ShutdownRequest(_));
+        if ends {
+            let stop = stop.clone();
+            tokio::spawn(async move {
+                tokio::time::sleep(SHUTDOWN_LIMIT).await;
+                let _ = stop.send(());
+            });
+        }
+        if matches!(request.content, Content::InterruptRequest(_)) {
+            self.interrupter.interrupt();
+        }
         self.iopub.send(busy(&request)).await;
         let reply = self.reply(&request).await;
-        let ends = matches!(request.content, Content::ShutdownRequest(_));
         if let Some(content) = reply {
             let _ = replies.send(JupyterMessage::new(content, Some(&request)));
         }
@@ -228,10 +239,7 @@ impl Server {
                     .unwrap_or_default()
                     .into()
             }
-            Content::InterruptRequest(_) => {
-                self.interrupter.interrupt();
-                InterruptReply::new().into()
-            }
+            Content::InterruptRequest(_) => InterruptReply::new().into(),
             Content::ShutdownRequest(shutdown) => ShutdownReply {
                 restart: shutdown.restart,
                 status: ReplyStatus::Ok,
@@ -290,7 +298,7 @@ impl Server {
         }
         crate::interrupt::kill_compilers(self.link.pid());
         self.link.kill_child();
-        self.iopub.barrier().await;
+        let _ = tokio::time::timeout(SHUTDOWN_LIMIT, self.iopub.barrier()).await;
     }
 }
 

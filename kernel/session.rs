@@ -42,6 +42,16 @@ pub struct CellOutcome {
     pub user_expressions: Vec<(String, Result<Bundle, CellError>)>,
 }
 
+impl CellOutcome {
+    /// A cell that came to nothing.
+    pub fn failed(error: CellError) -> CellOutcome {
+        CellOutcome {
+            error: Some(error),
+            user_expressions: Vec::new(),
+        }
+    }
+}
+
 /// Which cells are tracked without being asked.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Mode {
@@ -270,7 +280,9 @@ impl Session {
         if let Some(capture) = capture {
             let last_words = evaluation.notes.last_words.clone();
             let page = last_words.as_ref().unwrap_or(self.parts.link.page());
-            let end = if evaluation.restarted {
+            let end = if evaluation.restarted && (last_words.is_none() || !capture.has_run(page)) {
+                WorkEnd::Replaced
+            } else if evaluation.restarted {
                 WorkEnd::Died {
                     max_rss: evaluation.notes.death.and_then(|death| death.max_rss),
                     last_words,

@@ -1,5 +1,6 @@
 //! The thread that evaluates: brings the engine up, then takes one request after the other.
 
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering::SeqCst};
 use std::sync::mpsc::{self, RecvTimeoutError};
 use std::sync::{Arc, Mutex};
@@ -273,7 +274,12 @@ impl SessionThread {
             questions: self.questions.clone(),
             interrupter: Arc::clone(interrupter),
         });
-        let outcome = session.execute(&cell, &front_end);
+        let outcome = catch_unwind(AssertUnwindSafe(|| session.execute(&cell, &front_end)))
+            .unwrap_or_else(|_| CellOutcome::failed(CellError::plain(
+                "InternalError",
+                "the kernel failed internally; its log has the details. Restart it if later cells \
+                 fail too",
+            )));
         if outcome.error.is_some() && execute.stop_on_error {
             self.abort_up_to = self.state.sent.load(SeqCst);
         }

@@ -127,9 +127,9 @@ impl Splitter {
 
     fn step_in_content(&mut self, parts: &mut Vec<Part>) -> bool {
         // The child's mark can only stand here if the cell left an output open.
-        let done = find(&self.held, DONE);
         let end = self.held.iter().position(|byte| *byte == b'\n');
-        if let Some(done) = done.filter(|done| end.is_none_or(|end| *done < end)) {
+        let line = &self.held[..end.unwrap_or(self.held.len())];
+        if let Some(done) = find(line, DONE) {
             let rest: Vec<u8> = self.held.drain(..done).collect();
             if let Some((mime, mut body)) = self.content.take() {
                 body.extend_from_slice(&rest);

@@ -75,7 +75,7 @@ impl FrontEnd for Terminal {
             }
             Output::Error(error) => {
                 kept.start_line();
-                println!("{}", error.traceback.join("\n"));
+                put(&format!("{}\n", error.traceback.join("\n")));
                 kept.outputs.push(json!({
                     "output_type": "error",
                     "ename": error.ename,
@@ -91,7 +91,7 @@ impl FrontEnd for Terminal {
         if !std::io::stdin().is_terminal() {
             return Err("there is no terminal to ask".into());
         }
-        print!("{prompt}");
+        put(prompt);
         let _ = std::io::stdout().flush();
         let mut line = String::new();
         std::io::stdin()
@@ -125,7 +125,7 @@ impl Kept {
         if std::io::stdout().is_terminal() {
             self.start_line();
             // Back to the start of the line, and clear it.
-            print!("\r\x1b[2K{text}");
+            put(&format!("\r\x1b[2K{text}"));
             self.changing = true;
         }
         match self.ids.iter().find(|(known, _)| *known == id) {
@@ -139,18 +139,19 @@ impl Kept {
 
     fn print_bundle(&mut self, bundle: &Bundle) {
         self.start_line();
-        println!("{}", plain_text(bundle).trim_end_matches('\n'));
+        put(plain_text(bundle).trim_end_matches('\n'));
+        put("\n");
     }
 
     fn start_line(&mut self) {
         if std::mem::take(&mut self.open_line) {
-            println!();
+            put("\n");
         }
     }
 
     fn end_changing(&mut self) {
         if std::mem::take(&mut self.changing) {
-            println!();
+            put("\n");
         }
     }
 }
@@ -176,7 +177,14 @@ fn plain_text(bundle: &Bundle) -> String {
 
 fn print(stream: Stream, text: &str) {
     match stream {
-        Stream::Stdout => print!("{text}"),
-        Stream::Stderr => eprint!("{text}"),
+        Stream::Stdout => put(text),
+        Stream::Stderr => {
+            let _ = std::io::stderr().write_all(text.as_bytes());
+        }
     }
+}
+
+/// Prints. A terminal or pipe that is gone is no reason to stop the notebook.
+pub fn put(text: &str) {
+    let _ = std::io::stdout().write_all(text.as_bytes());
 }

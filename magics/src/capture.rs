@@ -39,6 +39,8 @@ pub enum WorkEnd {
     Finished,
     /// It was never started: it did not compile, say.
     NeverRan,
+    /// The worker was replaced before it began.
+    Replaced,
     /// The worker died in it.
     Died {
         /// `ru_maxrss` of the dead process in bytes, if its parent could collect it.
@@ -85,6 +87,9 @@ impl Watcher {
     pub fn start(&self, worker: i32) -> Capture<'_> {
         let start = Instant::now();
         let shared = self.page.page();
+        // What an earlier piece of work left there must not pass for this one's.
+        shared.before.clear();
+        shared.after.clear();
         shared.track.store(1, Relaxed);
         if shared.phase() != Phase::Running {
             shared.set_phase(Phase::Idle);
@@ -125,7 +130,7 @@ impl Capture<'_> {
         self.watcher.page.page().track.store(0, Relaxed);
         let last_words = match &end {
             WorkEnd::Died { last_words, .. } => last_words.as_ref(),
-            WorkEnd::Finished | WorkEnd::NeverRan => None,
+            WorkEnd::Finished | WorkEnd::NeverRan | WorkEnd::Replaced => None,
         };
         let page = last_words.unwrap_or(&self.watcher.page).page();
         let first = samples
@@ -140,7 +145,7 @@ impl Capture<'_> {
                 WorkEnd::NeverRan => ProcessProbe::open(self.worker)
                     .and_then(|probe| probe.read())
                     .ok(),
-                WorkEnd::Finished | WorkEnd::Died { .. } => None,
+                WorkEnd::Finished | WorkEnd::Replaced | WorkEnd::Died { .. } => None,
             },
             end: &end,
         };
@@ -149,7 +154,7 @@ impl Capture<'_> {
         rows.push(view.heap_row(heap_note));
         rows.push(view.system_row());
         let (run, worker_s) = match end {
-            WorkEnd::NeverRan => (None, 0.0),
+            WorkEnd::NeverRan | WorkEnd::Replaced => (None, 0.0),
             WorkEnd::Finished | WorkEnd::Died { .. } => (
                 page.run_seconds(),
                 page.tracking_ns.load(Relaxed) as f64 / 1e9,
@@ -208,6 +213,7 @@ struct View<'a> {
 }
 
 const DIED: &str = "the process that ran the cell ended, so there is no value after it";
+const REPLACED: &str = "the process that runs the cells was replaced before the code ran, so there is nothing to compare";
 const DID_NOT_RUN: &str = "the code did not run";
 
 impl View<'_> {
@@ -216,6 +222,7 @@ impl View<'_> {
         row.limit = self.first.limit;
         let before = &self.page.before;
         match self.end {
+            WorkEnd::Replaced => row.unavailable = Some(REPLACED.into()),
             WorkEnd::NeverRan => {
                 let now = self.now.as_ref();
                 row.before = now.map(|memory| memory.rss);
@@ -235,7 +242,9 @@ impl View<'_> {
                     row.peak = mark;
                     row.peak_method = Some("kernel high-water mark".into());
                     row.exact = true;
-                } else if self.raised_max_rss(known(&self.page.after.max_rss)) {
+                } else if !self.children_ended()
+                    && self.raised_max_rss(known(&self.page.after.max_rss))
+                {
                     row.peak = known(&self.page.after.max_rss);
                     row.peak_method = Some("kernel high-water mark (of the process's life)".into());
                     row.exact = true;
@@ -277,22 +286,34 @@ impl View<'_> {
         matches!((max_rss, known(&self.page.before.max_rss)), (Some(end), Some(start)) if end > start)
     }
 
-    fn children_row(&self, worker: i32) -> Option<Row> {
-        let mut row = Row::empty(Memory::Ram, Scope::Children);
-        row.before = self.first.children;
-        row.after = children_of(worker);
-        row.peak = self.samples.children;
-        row.peak_method = Some(sampled());
+    /// Whether a child of the worker's ended, and was waited for, while the code ran.
+    fn children_ended(&self) -> bool {
         let faults = (
             known(&self.page.before.children_faults),
             known(&self.page.after.children_faults),
         );
-        let ended = matches!(faults, (Some(before), Some(after)) if after > before);
+        matches!(faults, (Some(before), Some(after)) if after > before)
+    }
+
+    fn children_row(&self, worker: i32) -> Option<Row> {
+        let mut row = Row::empty(Memory::Ram, Scope::Children);
+        row.before = self.first.children;
+        // Whose children they were is gone: they are killed with it.
+        row.after = match self.end {
+            WorkEnd::Finished | WorkEnd::NeverRan => children_of(worker),
+            WorkEnd::Replaced | WorkEnd::Died { .. } => None,
+        };
+        row.peak = self.samples.children;
+        row.peak_method = Some(sampled());
+        let ended = self.children_ended();
         let seen = [row.before, row.peak, row.after]
             .iter()
             .any(|value| value.unwrap_or(0) > 0);
         if !seen && !ended {
             return None;
+        }
+        if matches!(self.end, WorkEnd::Replaced | WorkEnd::Died { .. }) {
+            row.unavailable = Some(DIED.into());
         }
         if row.peak.unwrap_or(0) == 0 && ended {
             row.peak = None;
@@ -325,6 +346,7 @@ impl View<'_> {
         let bytes = |live: i64| Some(live.max(0) as u64);
         row.exact = true;
         match self.end {
+            WorkEnd::Replaced => row.unavailable = Some(REPLACED.into()),
             WorkEnd::NeverRan => {
                 let counts = self.page.heap.read();
                 row.before = bytes(counts.live);
@@ -384,7 +406,7 @@ impl View<'_> {
                 self.samples.system,
                 self.watcher.system_used(),
             ),
-            WorkEnd::NeverRan => {
+            WorkEnd::NeverRan | WorkEnd::Replaced => {
                 row.peak_method = Some(DID_NOT_RUN.into());
                 (self.first.system, None, self.watcher.system_used())
             }

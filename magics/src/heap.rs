@@ -13,7 +13,8 @@
 //! quiet, because a reader adds up the slots. The peak is exact to the byte as long as one thread
 //! allocates at a time: a slot remembers its own highest pending value between two flushes. While
 //! several threads allocate at the same time, the peak can miss what the *other* threads did
-//! between two flushes, at most `FLUSH_BYTES` for each of them: see [`peak_error`].
+//! between two flushes, or see it twice, at most twice `FLUSH_BYTES` for each of them: see
+//! [`peak_error`].
 //!
 //! Sizes are those of `malloc_usable_size`, that is the request plus the allocator's rounding,
 //! since `free` is not told the request. A `realloc` counts as one call; the block that it moves

@@ -1,6 +1,7 @@
 //! A thread that looks at what cannot be measured exactly: the machine, the processes that the
 //! work started, and the compiler. It stops when it is dropped.
 
+use std::sync::atomic::Ordering::Relaxed;
 use std::sync::{Arc, Condvar, Mutex};
 use std::time::Duration;
 
@@ -118,7 +119,9 @@ fn sample_until_stopped(
                 children: children_in(&mut tree, worker),
                 worker_high_water: process.as_ref().and_then(|probe| {
                     let memory = probe.read().ok()?;
-                    Some(memory.high_water.unwrap_or(memory.rss))
+                    // A mark that was not reset is that of earlier work.
+                    let is_reset = page.page().high_water_reset.load(Relaxed) == 1;
+                    Some(memory.high_water.filter(|_| is_reset).unwrap_or(memory.rss))
                 }),
                 compiler: None,
             },

@@ -65,9 +65,10 @@ pub struct Counts {
     pub allocated: u64,
 }
 
-/// By how many bytes a peak may be too low when `threads` threads counted at the same time.
+/// By how many bytes a peak may be wrong when `threads` threads counted at the same time: what each
+/// of the others had pending, which may have been missed, or seen twice while it was moved.
 pub fn peak_error(threads: usize) -> u64 {
-    threads.saturating_sub(1) as u64 * FLUSH_BYTES as u64
+    2 * threads.saturating_sub(1) as u64 * FLUSH_BYTES as u64
 }
 
 /// Where every slot stood at one moment, to tell later which threads counted since.
@@ -187,6 +188,9 @@ impl HeapCounters {
     /// A change of live bytes by the slot's own thread.
     #[inline]
     pub(super) fn add(&self, slot: &Slot, bytes: i64) {
+        if bytes.unsigned_abs() >= FLUSH_BYTES as u64 {
+            return self.add_large(slot, bytes);
+        }
         let pending = slot.pending.load(Relaxed).wrapping_add(bytes);
         slot.pending.store(pending, Relaxed);
         if pending > slot.pending_max.load(Relaxed) {
@@ -195,6 +199,21 @@ impl HeapCounters {
         if pending.unsigned_abs() >= FLUSH_BYTES as u64 {
             self.flush(slot);
         }
+    }
+
+    /// Large changes go to the common total in one step: a thread that looks while another moves
+    /// its pending bytes there can see those twice, and these must never be among them.
+    #[cold]
+    #[inline(never)]
+    fn add_large(&self, slot: &Slot, bytes: i64) {
+        self.flush(slot);
+        let live = self.live.fetch_add(bytes, Relaxed).wrapping_add(bytes);
+        let pending: i64 = self
+            .active()
+            .iter()
+            .map(|other| other.pending.load(Relaxed))
+            .sum();
+        self.peak.0.fetch_max(live.wrapping_add(pending), Relaxed);
     }
 
     #[cold]

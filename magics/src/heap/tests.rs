@@ -49,7 +49,34 @@ fn quiet_threads_pending_bytes_are_in_anothers_peak() {
     heap.add(first, 1 - FLUSH_BYTES);
     assert_eq!(heap.read().live, 0);
     assert_eq!(heap.read().peak, (1 << 20) + FLUSH_BYTES - 1);
-    assert_eq!(peak_error(heap.threads()), FLUSH_BYTES as u64);
+    assert_eq!(peak_error(heap.threads()), 2 * FLUSH_BYTES as u64);
+}
+
+#[test]
+fn threads_with_large_blocks_never_show_more_than_they_held() {
+    const BLOCK: i64 = 20 << 20;
+    const THREADS: usize = 4;
+    let heap = counters();
+    std::thread::scope(|scope| {
+        for _ in 0..THREADS {
+            let slot = heap.claim().unwrap();
+            scope.spawn(move || {
+                for _ in 0..200_000 {
+                    heap.add(slot, BLOCK);
+                    heap.add(slot, 48);
+                    heap.add(slot, -48);
+                    heap.add(slot, -BLOCK);
+                }
+            });
+        }
+    });
+    let most = THREADS as i64 * BLOCK + peak_error(THREADS) as i64;
+    assert_eq!(heap.read().live, 0);
+    assert!(
+        (BLOCK..=most).contains(&heap.read().peak),
+        "{:?}",
+        heap.read()
+    );
 }
 
 #[test]
