@@ -142,6 +142,8 @@ impl Screen {
             Notice::Error => {
                 let line = self.recent_errors.trim_end().lines().last();
                 let line = line.unwrap_or_default().to_owned();
+                // The end of that line, held back since a panic begins with an empty one.
+                self.unfinished.take_if(|(held, _)| held == "\n");
                 self.take_back(&line);
                 self.notes.error_text = Some(line);
             }
@@ -322,6 +324,7 @@ mod tests {
             screen.stderr(piece.into(), None);
         }
         screen.notice(Notice::Error, "EVCXR_ERROR_OCCURRED");
+        screen.completed();
         assert_eq!(
             screen.end().error_text.unwrap(),
             "No such file (os error 2)"

@@ -157,3 +157,58 @@ def test_a_broken_budget_fails_its_cell(kernel):
     broken = kernel.execute("%memtrack assert heap.peak < 1MiB")
     assert broken.status == "error" and "heap.peak" in broken.error
     kernel.ok("drop(block);")
+
+
+def test_an_error_of_several_writes_is_told_whole(kernel):
+    result = kernel.execute('std::fs::read_to_string("/nonexistent/file")?;')
+    assert result.reply["evalue"] == "No such file or directory (os error 2)"
+    assert result.stderr == ""
+    assert_next_cell_works(kernel)
+
+
+def test_the_panic_that_ends_the_cell_is_told(kernel):
+    result = kernel.execute(
+        'let _ = std::panic::catch_unwind(|| panic!("caught one")); panic!("real one {}", "x".repeat(2000));'
+    )
+    assert result.reply["evalue"].startswith("real one xxx")
+    assert len(result.reply["evalue"]) > 2000
+    assert "caught one" in result.stderr
+    assert_next_cell_works(kernel)
+
+
+def test_a_child_that_dies_before_the_code_runs_leaves_no_numbers(kernel):
+    """What an earlier cell left in the shared page must not pass for this cell's."""
+    pid = int(kernel.ok("%memtrack\nlet big = vec![1u8; 200 << 20]; std::process::id()").results[0]["text/plain"])
+    cell = kernel.begin("%memtrack\nlet small = 1;")
+    os.kill(pid, 9)
+    record = cell.finish().record
+    assert record.status == "killed" and "big" in record.lost
+    if record.json["duration_s"]["run"] is None:
+        for memory in ("ram", "heap"):
+            row = record.row(memory)
+            assert (row["before"], row["peak"], row["after"]) == (None, None, None)
+            assert row["unavailable"] and not row["exact"]
+    assert_next_cell_works(kernel)
+
+
+def test_a_fork_that_exits_is_not_the_end_of_the_cell(kernel):
+    code = """%memtrack
+unsafe extern "C" { fn fork() -> i32; fn exit(code: i32) -> !; }
+if unsafe { fork() } == 0 { unsafe { exit(0) } }
+std::thread::sleep(std::time::Duration::from_millis(30));
+let block = vec![1u8; 64 << 20]; std::hint::black_box(&block);
+std::process::abort();"""
+    record = kernel.execute(code).record
+    assert record.status == "killed"
+    assert record.rise("ram") >= 63 * MiB
+    assert record.json["duration_s"]["run"] > 0.03
+    assert_next_cell_works(kernel)
+
+
+def test_threads_with_large_blocks_do_not_show_more_than_they_held(kernel):
+    code = """%memtrack
+std::thread::scope(|scope| for _ in 0..4 { scope.spawn(|| for _ in 0..3000 {
+    std::hint::black_box(Vec::<u8>::with_capacity(20 << 20));
+}); });"""
+    record = kernel.ok(code).record
+    assert 20 * MiB <= record.rise("heap") <= 81 * MiB
