@@ -72,13 +72,7 @@ impl Screen {
         }
         if let Some((held, _)) = &mut self.panic {
             held.push_str(&text);
-            let first = held.find(PANICKED).map_or(0, |at| at + PANICKED.len());
-            if let Some(start) = panic_start(&held[first..], pid) {
-                // The first was caught by the cell: it is text.
-                let last = held.split_off(first + start);
-                self.show_panic();
-                self.panic = Some((last, Instant::now()));
-            }
+            self.keep_last_panic(pid);
             return;
         }
         let text = match self.unfinished.take() {
@@ -88,6 +82,7 @@ impl Screen {
         if let Some(start) = panic_start(&text, pid) {
             self.error_text(text[..start].to_owned());
             self.panic = Some((text[start..].to_owned(), Instant::now()));
+            self.keep_last_panic(pid);
         } else {
             // libstd writes the first line of a panic in pieces.
             let line = text.rfind('\n').map_or(0, |end| end + 1);
@@ -103,6 +98,19 @@ impl Screen {
                 self.unfinished = Some((text[keep..].to_owned(), Instant::now()));
             }
             self.error_text(text[..keep].to_owned());
+        }
+    }
+
+    /// Of several panics in the held text, all but the last were caught by the cell: they are text.
+    fn keep_last_panic(&mut self, pid: Option<i32>) {
+        while let Some((held, _)) = &mut self.panic {
+            let first = held.find(PANICKED).map_or(0, |at| at + PANICKED.len());
+            let Some(start) = panic_start(&held[first..], pid) else {
+                return;
+            };
+            let last = held.split_off(first + start);
+            self.show_panic();
+            self.panic = Some((last, Instant::now()));
         }
     }
 
@@ -311,6 +319,17 @@ mod tests {
         ] {
             screen.stderr(piece.into(), Some(42));
         }
+        screen.notice(Notice::Panic, "EVCXR_PANIC_NOTIFICATION");
+        screen.completed();
+        let text = screen.end().panic_text;
+        assert!(text.contains("two") && !text.contains("one"), "{text:?}");
+    }
+
+    #[test]
+    fn of_two_panics_in_one_piece_the_last_counts() {
+        let mut screen = Screen::default();
+        let one = "\nthread '<unnamed>' (42) panicked at src/lib.rs:1:1:\none\n";
+        screen.stderr(one.to_owned() + &one.replace("one", "two"), Some(42));
         screen.notice(Notice::Panic, "EVCXR_PANIC_NOTIFICATION");
         screen.completed();
         let text = screen.end().panic_text;
