@@ -178,8 +178,10 @@ impl Cell {
     }
 
     /// Lets the display, if there is one, end as one line.
-    fn close(&self, word: &str) {
+    fn close(mut self, word: &str) {
         if self.shown.is_some() {
+            // How many there are in all is no news at the end: some were compiled before.
+            self.total = None;
             self.show(format!("{word} {}", self.count()), true);
         }
     }
