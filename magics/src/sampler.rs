@@ -15,7 +15,7 @@ pub const INTERVAL: Duration = Duration::from_millis(10);
 
 /// The compiler is looked at once in this many intervals: a look reads a dozen files or more, and
 /// takes time from the compiler itself.
-const COMPILER_INTERVALS: u32 = 3;
+const COMPILER_INTERVALS: u32 = 5;
 
 /// What the sampler saw, in bytes: the highest value of each. `None`: it saw none.
 #[derive(Debug, Clone, Copy, Default)]
