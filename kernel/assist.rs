@@ -35,7 +35,8 @@ impl Session {
     }
 }
 
-fn byte_of(text: &str, chars: usize) -> usize {
+/// The byte at which the character with this number begins; the end where there is none.
+pub fn byte_of(text: &str, chars: usize) -> usize {
     text.char_indices()
         .nth(chars)
         .map_or(text.len(), |(byte, _)| byte)

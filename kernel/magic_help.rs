@@ -9,14 +9,8 @@ use crate::output::text_bundle;
 /// The magic line that the cursor is in: its text, and how many characters stand before it.
 fn line_at(code: &str, cursor: usize) -> Option<(String, usize)> {
     let split = cell::split(code);
-    let line_number = code.chars().take(cursor).filter(|c| *c == '\n').count();
-    let line = split.magics.iter().find(|line| line.line == line_number)?;
-    let start: usize = code
-        .split_inclusive('\n')
-        .take(line_number)
-        .map(|line| line.chars().count())
-        .sum();
-    Some((line.text.clone(), start))
+    let (line, place) = split.magic_at(cursor)?;
+    Some((line.text.clone(), cursor - place))
 }
 
 /// Completions, if the cursor is in a magic line.

@@ -10,7 +10,7 @@ use memtrack::cell::{self, Cell};
 use memtrack::environment::Environment;
 use memtrack::ledger::Ledger;
 use memtrack::magic::{self, Magic, TrackOptions};
-use memtrack::record::{CellInfo, CellStatus, EnvironmentRef, Record};
+use memtrack::record::{CellInfo, CellStatus, Record};
 
 use crate::Parts;
 use crate::engine::{Engine, Evaluation};
@@ -313,10 +313,8 @@ impl Session {
         evaluation: &Evaluation,
         measurement: Measurement,
     ) -> Record {
-        let environment = self.environment();
-        let id = environment.id.clone();
-        let facts = environment.facts.clone();
         let first = !std::mem::replace(&mut self.facts_sent, true);
+        let environment = self.environment().reference(first);
         Record {
             schema: 1,
             cell: CellInfo {
@@ -336,10 +334,7 @@ impl Session {
             rows: measurement.rows,
             overhead: measurement.overhead,
             timeline: None,
-            environment: EnvironmentRef {
-                id,
-                facts: first.then_some(facts),
-            },
+            environment,
             cuda_context: None,
             warnings: Vec::new(),
         }

@@ -16,6 +16,7 @@ use tokio::sync::mpsc::UnboundedSender;
 use tokio::sync::{oneshot, watch};
 
 use crate::Parts;
+use crate::assist::byte_of;
 use crate::history::History;
 use crate::iopub::IoPub;
 use crate::jupyter::{JupyterFrontEnd, Question, busy, display_with_id, idle, media};
@@ -340,7 +341,7 @@ fn reply(execution_count: usize, outcome: CellOutcome) -> ExecuteReply {
 
 /// Completions with cursors in code points; evcxr counts bytes.
 fn completion(session: &mut Session, request: &CompleteRequest) -> CompleteReply {
-    let offset = byte_offset(&request.code, request.cursor_pos);
+    let offset = byte_of(&request.code, request.cursor_pos);
     let Some(found) = session.completions(&request.code, offset) else {
         return CompleteReply {
             cursor_start: request.cursor_pos,
@@ -380,7 +381,7 @@ fn completion(session: &mut Session, request: &CompleteRequest) -> CompleteReply
 }
 
 fn inspection(session: &mut Session, request: &InspectRequest) -> InspectReply {
-    let offset = byte_offset(&request.code, request.cursor_pos);
+    let offset = byte_of(&request.code, request.cursor_pos);
     match session.inspect(&request.code, offset) {
         Some(bundle) => InspectReply {
             found: true,
@@ -389,12 +390,6 @@ fn inspection(session: &mut Session, request: &InspectRequest) -> InspectReply {
         },
         None => InspectReply::default(),
     }
-}
-
-fn byte_offset(code: &str, chars: usize) -> usize {
-    code.char_indices()
-        .nth(chars)
-        .map_or(code.len(), |(offset, _)| offset)
 }
 
 fn char_offset(code: &str, bytes: usize) -> usize {
@@ -411,11 +406,11 @@ mod tests {
     fn cursors_are_code_points() {
         let code = "let é = \"😀\"; é";
         let chars = code.chars().count();
-        assert_eq!(byte_offset(code, chars), code.len());
+        assert_eq!(byte_of(code, chars), code.len());
         assert_eq!(char_offset(code, code.len()), chars);
         for position in 0..=chars {
-            assert_eq!(char_offset(code, byte_offset(code, position)), position);
+            assert_eq!(char_offset(code, byte_of(code, position)), position);
         }
-        assert_eq!(byte_offset(code, 10_000), code.len());
+        assert_eq!(byte_of(code, 10_000), code.len());
     }
 }
