@@ -61,7 +61,8 @@ struct Limits {
 /// The largest cube on this device, with a side of `wanted` or some eighths of it, of which two fit
 /// the memory at hand: the tensor and its product.
 ///
-/// On the CPU the product must also take less than a minute, by a trial of some 50 ms.
+/// On the CPU the product must also take less than a minute, by a trial of some 50 ms: then even on a
+/// machine that is busy with other work a notebook ends within minutes.
 ///
 /// # Errors
 /// Where even an eighth does not fit, or the memory at hand is not known.
