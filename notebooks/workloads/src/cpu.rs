@@ -192,3 +192,16 @@ pub(crate) fn measured_speed() -> Result<f64, Error> {
     }
     Ok(best)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_part_of_a_random_tensor_has_its_own_numbers() {
+        let len = (5 << 19) + 3;
+        let expected: Vec<f32> = (0..len).map(|index| unit_f32(9, index as u64)).collect();
+        assert!(rand(len, 9).unwrap() == expected);
+        assert!(rand_part(9, 1000, len - 1000).unwrap() == expected[1000..]);
+    }
+}

@@ -227,5 +227,6 @@ mod tests {
     fn a_small_side_stays_at_least_one() {
         assert_eq!(pick(3, &limits(GIB, None)).unwrap().n, 3);
         assert_eq!(pick(3, &limits(15, None)).unwrap().n, 1);
+        assert!(pick(3, &limits(10, None)).is_err());
     }
 }

@@ -59,12 +59,9 @@ fn left_in_groups(root: &Path, line: &str) -> Vec<u64> {
         _ => return Vec::new(),
     };
     let mount = root.join(mount);
-    // A path that begins with ".." lies outside what this container sees; its root is then ours.
-    let path = path.trim_start_matches('/');
-    let group = match path.starts_with("..") {
-        true => mount.clone(),
-        false => mount.join(path),
-    };
+    // A path that begins with ".." lies outside what this container sees: nothing is found there,
+    // and the mount itself is the group's nearest visible one.
+    let group = mount.join(path.trim_start_matches('/'));
     group
         .ancestors()
         .take_while(|folder| folder.starts_with(&mount))

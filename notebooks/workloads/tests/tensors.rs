@@ -115,8 +115,6 @@ fn random_numbers_are_the_seeds_and_spread_evenly() {
                 .all(|value| (0.0..1.0).contains(value))
         );
     }
-    // 2²⁴ numbers are possible: the last part's are not the first's again.
-    assert_ne!(tensor.row(0, 0).unwrap(), tensor.row(2, 1023).unwrap());
 }
 
 #[test]
@@ -140,7 +138,10 @@ fn errors_say_what_to_do() {
     // 1 TiB · 4: more than a machine that runs this test has.
     let huge = device.rand([1 << 20, 1 << 10, 1 << 10], 1).unwrap_err();
     assert!(matches!(huge, Error::TooLarge { needed, .. } if needed == 4 << 40));
-    assert!(says(huge).contains("fitting_cube"));
+    let words = says(huge);
+    assert!(words.contains("fitting_cube"), "{words}");
+    // Found out before the system was asked, which may promise more than it has.
+    assert!(!words.contains("allocator refused"), "{words}");
     assert!(says(device.rand([0, 1, 1], 1).unwrap_err()).contains("at least 1"));
     assert!(says(device.rand([usize::MAX; 3], 1).unwrap_err()).contains("larger than any"));
     let unknown = "tpu".parse::<Device>().unwrap_err();
@@ -150,6 +151,8 @@ fn errors_say_what_to_do() {
     let tensor = device.rand([2, 3, 4], 1).unwrap();
     let longer = device.rand([2, 3, 5], 1).unwrap();
     assert!(says(tensor.matmul(&longer.transpose()).unwrap_err()).contains(".transpose()"));
+    let more = device.rand([3, 3, 4], 1).unwrap();
+    assert!(tensor.matmul(&more.transpose()).is_err());
     for error in [
         tensor.get(0, 0, 4).unwrap_err(),
         tensor.get(0, 3, 0).unwrap_err(),
