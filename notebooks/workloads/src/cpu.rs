@@ -57,23 +57,20 @@ fn each<Job: Send>(jobs: &Mutex<impl Iterator<Item = Job> + Send>, work: impl Fn
 /// Room for `len` floats. Linux promises more than it has and kills later, so this looks first.
 fn allocate(len: usize, what: &str) -> Result<Vec<f32>, Error> {
     let needed = 4 * len as u64;
-    let too_large = |available, how| Error::TooLarge {
-        what: what.to_owned(),
-        needed,
-        available,
-        how,
-    };
-    // Where the memory at hand is not known, the allocator's own refusal is all there is.
-    let available = memory::available_ram().ok();
-    if let Some(ram) = &available
+    if let Ok(ram) = memory::available_ram()
         && needed > ram.bytes
     {
-        return Err(too_large(ram.bytes, ram.how.clone()));
+        return Err(Error::TooLarge {
+            what: what.to_owned(),
+            needed,
+            available: ram.bytes,
+            how: ram.how,
+        });
     }
     let mut data = Vec::new();
-    data.try_reserve_exact(len).map_err(|_| {
-        let (bytes, how) = available.map_or((0, String::new()), |ram| (ram.bytes, ram.how));
-        too_large(bytes, format!("{how}; the allocator refused"))
+    data.try_reserve_exact(len).map_err(|_| Error::Refused {
+        what: what.to_owned(),
+        needed,
     })?;
     Ok(data)
 }

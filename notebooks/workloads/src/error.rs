@@ -20,6 +20,13 @@ pub enum Error {
         available: u64,
         how: String,
     },
+    /// The allocator refused, where it is not known how much it has.
+    #[error(
+        "{what} needs {}, and the allocator has not that much: take a smaller shape, or drop what \
+         you no longer need",
+        words_of_bytes(*needed)
+    )]
+    Refused { what: String, needed: u64 },
     /// Even the smallest size that is worth trying does not fit.
     #[error("{reason}: free memory, or choose a smaller size than {wanted} by hand")]
     NothingFits { wanted: usize, reason: String },
@@ -34,8 +41,8 @@ pub enum Error {
     },
     /// Two tensors that cannot be multiplied.
     #[error(
-        "{} times {} does not go: the batches must be equal, and the left's last length must be \
-         the right's middle one; did you forget `.transpose()`?",
+        "{} times {} does not go: the first lengths must be equal, and the left's last must be the \
+         right's middle one, so transpose a tensor whose last length is the left's last",
         words_of_shape(*left), words_of_shape(*right)
     )]
     ShapesDiffer { left: [usize; 3], right: [usize; 3] },

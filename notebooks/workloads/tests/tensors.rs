@@ -135,13 +135,12 @@ fn elements_are_where_row_major_order_puts_them() {
 fn errors_say_what_to_do() {
     let device = Device::cpu();
     let says = |error: Error| error.to_string();
-    // 1 TiB · 4: more than a machine that runs this test has.
+    // 4 TiB: more than a machine that runs this test has. Found out before the system is asked,
+    // which may promise more than it has.
     let huge = device.rand([1 << 20, 1 << 10, 1 << 10], 1).unwrap_err();
     assert!(matches!(huge, Error::TooLarge { needed, .. } if needed == 4 << 40));
     let words = says(huge);
     assert!(words.contains("fitting_cube"), "{words}");
-    // Found out before the system was asked, which may promise more than it has.
-    assert!(!words.contains("allocator refused"), "{words}");
     assert!(says(device.rand([0, 1, 1], 1).unwrap_err()).contains("at least 1"));
     assert!(says(device.rand([usize::MAX; 3], 1).unwrap_err()).contains("larger than any"));
     let unknown = "tpu".parse::<Device>().unwrap_err();
@@ -150,7 +149,7 @@ fn errors_say_what_to_do() {
     assert!("gpu:x".parse::<Device>().is_err());
     let tensor = device.rand([2, 3, 4], 1).unwrap();
     let longer = device.rand([2, 3, 5], 1).unwrap();
-    assert!(says(tensor.matmul(&longer.transpose()).unwrap_err()).contains(".transpose()"));
+    assert!(says(tensor.matmul(&longer.transpose()).unwrap_err()).contains("last length"));
     let more = device.rand([3, 3, 4], 1).unwrap();
     assert!(tensor.matmul(&more.transpose()).is_err());
     for error in [
