@@ -335,7 +335,7 @@ impl Session {
             overhead: measurement.overhead,
             timeline: None,
             environment,
-            cuda_context: None,
+            cuda_context: measurement.cuda_context,
             warnings: Vec::new(),
         }
     }

@@ -16,6 +16,7 @@ pub mod capture;
 pub mod cell;
 pub mod doctor;
 pub mod environment;
+pub mod gpu_watch;
 pub mod heap;
 pub mod html;
 pub mod ledger;
