@@ -7,12 +7,14 @@ use std::time::Duration;
 use memtrack::budget::{Budget, Verdict as BudgetVerdict};
 use memtrack::capture::{HeapNote, Measurement, Watcher, WorkEnd};
 use memtrack::cell::{self, Cell};
+use memtrack::cuda_toolkit::CudaToolkit;
 use memtrack::environment::Environment;
 use memtrack::ledger::Ledger;
 use memtrack::magic::{self, Magic, TrackOptions};
 use memtrack::record::{CellInfo, CellStatus, Record};
 
 use crate::Parts;
+use crate::doctor;
 use crate::engine::{Engine, Evaluation};
 use crate::is_complete::{defines_global_allocator, is_too_deep};
 use crate::output::{Bundle, CellError, FrontEnd, Output, Stream};
@@ -212,12 +214,18 @@ impl Session {
                 self.mode = Mode::Off;
                 return Ok(());
             }
+            Magic::Use(_) => unreachable!("PLACEHOLDER"),
             Magic::Overview => show::overview(&self.ledger),
             Magic::Report { sort, cells } => show::report(&self.ledger, sort, cells),
             Magic::Doctor => {
-                let child = self.parts.link.pid();
                 let counted = self.heap_note().not_counted.is_none();
-                show::doctor(child, counted, self.environment())
+                let checks = doctor::checks(
+                    self.parts.link.pid(),
+                    Some(counted),
+                    &CudaToolkit::find(),
+                    &self.watcher.gpu_facts(),
+                );
+                show::doctor(&checks, self.environment())
             }
             Magic::Trim => show::trim(&self.parts.link)
                 .map_err(|reason| CellError::plain("TrimError", reason))?,
@@ -413,8 +421,14 @@ impl Session {
 
     /// The machine's fingerprint.
     fn environment(&mut self) -> &Environment {
-        self.environment
-            .get_or_insert_with(|| crate::doctor::environment(&Toolchain::find()))
+        let watcher = &self.watcher;
+        self.environment.get_or_insert_with(|| {
+            doctor::environment(
+                &Toolchain::find(),
+                &CudaToolkit::find(),
+                &watcher.gpu_facts(),
+            )
+        })
     }
 }
 

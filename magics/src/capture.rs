@@ -12,6 +12,7 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
 use std::time::Instant;
 
+use crate::gpu_facts::GpuFacts;
 use crate::gpu_watch::{GpuLook, GpuWatch};
 use crate::page::{PageMapping, Phase};
 use crate::probe::cuda::Presence;
@@ -118,6 +119,11 @@ impl Watcher {
             setup_s: start.elapsed().as_secs_f64(),
             start,
         }
+    }
+
+    /// What is known of the machine's GPUs beside their use. Waits for the driver.
+    pub fn gpu_facts(&self) -> GpuFacts {
+        self.gpus.facts()
     }
 
     /// How many processes the system has killed for lack of memory, where it tells.

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
 use std::time::Duration;
 
+use crate::gpu_facts::GpuFacts;
 use crate::page::PageMapping;
 use crate::probe::cuda::is_driver_library;
 use crate::probe::nvml::{Gpu, GpuAbsence, GpuProcess, NvmlProbe};
@@ -16,6 +17,9 @@ mod visible;
 
 /// How long the end of a cell may wait for the last readings. They take some milliseconds.
 const ANSWER_LIMIT: Duration = Duration::from_millis(500);
+/// How long the question for facts may wait: the driver may have to start up, which takes seconds
+/// where nothing keeps it running.
+const FACTS_LIMIT: Duration = Duration::from_secs(10);
 
 /// What was seen of the GPUs around one piece of work.
 pub type GpuSamples = Result<Vec<GpuSample>, GpuAbsence>;
@@ -72,6 +76,15 @@ enum Request {
         reply: Sender<GpuSamples>,
     },
     Stop,
+    Facts(Sender<GpuFacts>),
+}
+
+fn silent(limit: Duration) -> GpuAbsence {
+    GpuAbsence::Unreadable(format!(
+        "NVML did not answer within {} ms, so the driver hangs or starts up: see what nvidia-smi \
+         says (nvidia-persistenced keeps the driver from starting each time)",
+        limit.as_millis()
+    ))
 }
 
 impl GpuWatch {
@@ -96,6 +109,15 @@ impl GpuWatch {
             ended: false,
         }
     }
+
+    /// What is known of the GPUs beside their use. Waits for NVML.
+    pub fn facts(&self) -> GpuFacts {
+        let (reply, answer) = channel();
+        let _ = self.requests.send(Request::Facts(reply));
+        answer
+            .recv_timeout(FACTS_LIMIT)
+            .unwrap_or_else(|_| GpuFacts::unknown(silent(FACTS_LIMIT)))
+    }
 }
 
 impl GpuLook {
@@ -109,17 +131,10 @@ impl GpuLook {
             list_processes,
             reply,
         };
-        let silent = || {
-            GpuAbsence::Unreadable(format!(
-                "NVML did not answer within {} ms, so the driver hangs or starts up: see what \
-                 nvidia-smi says (nvidia-persistenced keeps the driver from starting each time)",
-                ANSWER_LIMIT.as_millis()
-            ))
-        };
-        self.requests.send(request).map_err(|_| silent())?;
+        self.requests.send(request).map_err(|_| silent(ANSWER_LIMIT))?;
         answer
             .recv_timeout(ANSWER_LIMIT)
-            .unwrap_or_else(|_| Err(silent()))
+            .unwrap_or_else(|_| Err(silent(ANSWER_LIMIT)))
     }
 }
 
@@ -134,6 +149,7 @@ impl Drop for GpuLook {
 /// The thread's own state.
 struct Watching {
     inbox: Receiver<Request>,
+    nvml: Option<NvmlProbe>,
     gpus: Result<Vec<Gpu>, GpuAbsence>,
     /// By the device's place in `gpus`: whose baseline it is, and the processes.
     baselines: HashMap<usize, (i32, Vec<GpuProcess>)>,
@@ -150,9 +166,14 @@ struct Work {
 
 impl Watching {
     fn new(inbox: Receiver<Request>) -> Watching {
+        let nvml = NvmlProbe::open();
         Watching {
             inbox,
-            gpus: NvmlProbe::open().and_then(|nvml| nvml.gpus()),
+            gpus: match &nvml {
+                Ok(nvml) => nvml.gpus(),
+                Err(absence) => Err(absence.clone()),
+            },
+            nvml: nvml.ok(),
             baselines: HashMap::new(),
         }
     }
@@ -187,6 +208,9 @@ impl Watching {
                     let _ = reply.send(samples);
                 }
                 Ok(Request::Stop) => work = None,
+                Ok(Request::Facts(reply)) => {
+                    let _ = reply.send(GpuFacts::of(self.nvml.as_ref(), &self.gpus));
+                }
                 Err(RecvTimeoutError::Timeout) => {}
                 Err(RecvTimeoutError::Disconnected) => return,
             }

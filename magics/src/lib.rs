@@ -18,6 +18,7 @@ pub mod cell;
 pub mod cuda_toolkit;
 pub mod doctor;
 pub mod environment;
+pub mod gpu_facts;
 pub mod gpu_watch;
 pub mod heap;
 pub mod html;

@@ -10,7 +10,7 @@ use super::rows::{DID_NOT_RUN, DIED, REPLACED};
 use crate::gpu_watch::{GpuSample, GpuSamples};
 use crate::page::known;
 use crate::probe::cuda::{self, DevicePage, GpuPage, PoolPage, Presence};
-use crate::probe::nvml::{GpuAbsence, GpuProcess};
+use crate::probe::nvml::{GpuAbsence, GpuProcess, pids_are_global};
 use crate::record::{CudaContext, Device, Memory, Row, Scope};
 use crate::sampler::GPU_INTERVAL;
 
@@ -386,13 +386,6 @@ fn row(scope: Scope, device: &Device, total: Option<u64>) -> Row {
         limit: total,
         ..Row::empty(Memory::Vram, scope)
     }
-}
-
-/// Whether this process counts pids as the whole machine does: then the driver's pids mean the same
-/// here. The number is that of the first pid namespace (`PROC_PID_INIT_INO` in Linux's
-/// `include/linux/proc_ns.h`).
-fn pids_are_global() -> bool {
-    std::fs::read_link("/proc/self/ns/pid").is_ok_and(|link| link.as_os_str() == "pid:[4026531836]")
 }
 
 #[cfg(test)]

@@ -221,7 +221,7 @@ impl Gpu {
 }
 
 impl GpuVirtualization {
-    /// A word or two for a reader.
+    /// Some words for a reader.
     pub fn as_str(self) -> &'static str {
         match self {
             GpuVirtualization::Bare => "none (bare metal)",
@@ -265,6 +265,13 @@ pub fn uuid_bytes(uuid: &str) -> Option<[u8; 16]> {
         *byte = u8::from_str_radix(std::str::from_utf8(pair).ok()?, 16).ok()?;
     }
     Some(bytes)
+}
+
+/// Whether this process counts pids as the whole machine does: then the driver's pids mean the same
+/// here. The number is that of the first pid namespace (`PROC_PID_INIT_INO` in Linux's
+/// `include/linux/proc_ns.h`).
+pub fn pids_are_global() -> bool {
+    std::fs::read_link("/proc/self/ns/pid").is_ok_and(|link| link.as_os_str() == "pid:[4026531836]")
 }
 
 const NO_GPU: &str = "the NVIDIA driver is here but shows no GPU: attach one (Colab: Runtime > Change \
