@@ -122,8 +122,9 @@ unsafe extern "C" fn cuDeviceGetAttribute(
             75 => 8,
             // Memory pools.
             115 => 1,
-            1..=160 => 0,
-            _ => return Err(INVALID_VALUE),
+            0 | 161.. => return Err(INVALID_VALUE),
+            // All others exist and say no or nothing.
+            _ => 0,
         };
         // SAFETY: the caller's pointer is for a number.
         unsafe { put(value, known) }
