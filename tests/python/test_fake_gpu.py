@@ -177,11 +177,14 @@ def test_the_list_of_processes_is_what_the_script_makes_of_it(gpu, start):
 
 def test_a_gpu_can_be_lost_and_come_back(gpu, start):
     program = start(gpu)
-    assert used(program) == 50 * MiB
-    gpu[0].error = GPU_IS_LOST
+    assert program("start()") == 0
+    assert used(program) == 250 * MiB
+    gpu[0].error, gpu[0].cuda_error = GPU_IS_LOST, 719
     assert (program("memory()"), program("processes()")) == (15, 15)
-    gpu[0].error = None
-    assert used(program) == 50 * MiB
+    assert program("allocate(cuda.cuMemAllocAsync, 1, None)") == 719
+    gpu[0].error = gpu[0].cuda_error = None
+    assert used(program) == 250 * MiB
+    assert program("cuda.cuCtxSynchronize()") == 0
 
 
 def test_a_broken_script_is_an_unknown_error(gpu, start):
