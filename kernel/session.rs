@@ -21,6 +21,8 @@ use crate::show;
 use crate::toolchain::Toolchain;
 use crate::verdict::{Place, Verdict, judge};
 
+mod use_magic;
+
 /// How long a new child may take to say hello.
 const CHILD_LIMIT: Duration = Duration::from_secs(10);
 
@@ -72,6 +74,7 @@ pub struct Session {
     own_allocator: bool,
     environment: Option<Environment>,
     facts_sent: bool,
+    warned: use_magic::Warned,
 }
 
 impl Session {
@@ -79,7 +82,7 @@ impl Session {
     pub fn new(parts: Parts) -> Session {
         let progress = Progress::listen(
             Arc::clone(&parts.progress_socket),
-            parts.work_dir.path().to_owned(),
+            parts.work_dir.crate_path(),
         );
         Session {
             progress,
@@ -91,6 +94,7 @@ impl Session {
             own_allocator: false,
             environment: None,
             facts_sent: false,
+            warned: use_magic::Warned::default(),
             parts,
         }
     }
@@ -212,6 +216,7 @@ impl Session {
                 self.mode = Mode::Off;
                 return Ok(());
             }
+            Magic::Use(request) => return self.use_package(&request, front_end),
             Magic::Overview => show::overview(&self.ledger),
             Magic::Report { sort, cells } => show::report(&self.ledger, sort, cells),
             Magic::Doctor => {
@@ -250,6 +255,8 @@ impl Session {
             Err(reason) => return Err(CellError::plain("NoEngine", reason.clone())),
         };
         self.own_allocator |= defines_global_allocator(&cell.rust);
+        self.warned
+            .look_at(&cell.rust, &self.parts.work_dir, front_end);
         let tracked = track.is_some() || self.mode != Mode::Off;
         let oom_before = self.watcher.oom_kills();
         let link = &self.parts.link;
