@@ -196,11 +196,37 @@ fn cuda_feature(line: &str) -> Option<u32> {
 const CANDLE_WARNING: &str = "as a plain dependency each cell has its own counter of tensor ids, so \
                               a model of one cell trains wrongly in the next. Use `%use candle`";
 
-/// Crates that keep state in statics, of which each cell has its own, and what comes of it.
-const NOT_SHARED: [(&str, &str); 3] = [
+/// Crates that keep state in statics or thread-locals, of which each cell has its own, and what
+/// comes of it. Each was tried; `:dep`s of others may be no better.
+const NOT_SHARED: [(&str, &str); 8] = [
     ("candle-core", CANDLE_WARNING),
     ("candle-nn", CANDLE_WARNING),
     ("candle-transformers", CANDLE_WARNING),
+    (
+        "log",
+        "each cell has its own logger and level: one that is set in a cell is not there in the \
+         next. Set it in each cell that logs",
+    ),
+    (
+        "tracing",
+        "each cell has its own subscriber: one that is set in a cell is not there in the next. Set \
+         it in each cell that traces",
+    ),
+    (
+        "metrics",
+        "each cell has its own recorder: one that is set in a cell is not there in the next. Set \
+         it in each cell that records",
+    ),
+    (
+        "rayon",
+        "each cell has its own: settings of the global pool do not hold in the next cell, and a \
+         `ThreadPool` of an earlier cell panics. Make the pool in the cell that uses it",
+    ),
+    (
+        "tokio",
+        "each cell has its own notion of the current runtime: tasks that a later cell spawns on a \
+         runtime of an earlier one find no timer or I/O. Make the runtime in the cell that uses it",
+    ),
 ];
 
 #[cfg(test)]
