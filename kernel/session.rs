@@ -23,6 +23,8 @@ use crate::show;
 use crate::toolchain::Toolchain;
 use crate::verdict::{Place, Verdict, judge};
 
+mod use_magic;
+
 /// How long a new child may take to say hello.
 const CHILD_LIMIT: Duration = Duration::from_secs(10);
 
@@ -74,6 +76,7 @@ pub struct Session {
     own_allocator: bool,
     environment: Option<Environment>,
     facts_sent: bool,
+    warned: use_magic::Warned,
 }
 
 impl Session {
@@ -81,7 +84,7 @@ impl Session {
     pub fn new(parts: Parts) -> Session {
         let progress = Progress::listen(
             Arc::clone(&parts.progress_socket),
-            parts.work_dir.path().to_owned(),
+            parts.work_dir.crate_path(),
         );
         Session {
             progress,
@@ -93,6 +96,7 @@ impl Session {
             own_allocator: false,
             environment: None,
             facts_sent: false,
+            warned: use_magic::Warned::default(),
             parts,
         }
     }
@@ -214,7 +218,7 @@ impl Session {
                 self.mode = Mode::Off;
                 return Ok(());
             }
-            Magic::Use(_) => unreachable!("PLACEHOLDER"),
+            Magic::Use(request) => return self.use_package(&request, front_end),
             Magic::Overview => show::overview(&self.ledger),
             Magic::Report { sort, cells } => show::report(&self.ledger, sort, cells),
             Magic::Doctor => {
@@ -258,6 +262,8 @@ impl Session {
             Err(reason) => return Err(CellError::plain("NoEngine", reason.clone())),
         };
         self.own_allocator |= defines_global_allocator(&cell.rust);
+        self.warned
+            .look_at(&cell.rust, &self.parts.work_dir, front_end);
         let tracked = track.is_some() || self.mode != Mode::Off;
         let oom_before = self.watcher.oom_kills();
         let link = &self.parts.link;

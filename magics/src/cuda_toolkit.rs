@@ -12,7 +12,7 @@
 //! }
 //! ```
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::ffi::OsStr;
 use std::fmt;
 use std::path::{Path, PathBuf};
@@ -172,6 +172,17 @@ impl CudaToolkit {
             .iter()
             .filter(|(_, library)| !library.loadable)
             .map(|(name, library)| (name.as_str(), library))
+    }
+
+    /// The folders of libraries that are there, the driver's among them, but that the loader does
+    /// not find.
+    pub fn folders_out_of_reach(&self) -> BTreeSet<&Path> {
+        let driver = self.libcuda.iter().filter(|library| !library.loadable);
+        self.out_of_reach()
+            .map(|(_, library)| library)
+            .chain(driver)
+            .filter_map(|library| library.path.parent())
+            .collect()
     }
 }
 

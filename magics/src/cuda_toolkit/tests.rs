@@ -148,6 +148,13 @@ fn the_libraries_that_are_loaded_tell_the_version() {
     cuda.libraries.insert("nvrtc".into(), out_of_reach);
     assert_eq!(version_of(&cuda), CudaVersion::new(12, 4));
     assert_eq!(cuda.out_of_reach().count(), 1);
+    cuda.libcuda = Some(library(
+        "/usr/lib64-nvidia/libcuda.so.580.1",
+        &[580, 1],
+        false,
+    ));
+    let folders = ["/usr/lib64-nvidia", "/usr/local/cuda/lib64"].map(Path::new);
+    assert_eq!(cuda.folders_out_of_reach(), folders.into());
     let loaded = library("/usr/lib/libnvrtc.so.12.8.93", &[12, 8, 93], true);
     cuda.libraries.insert("nvrtc".into(), loaded);
     assert_eq!(version_of(&cuda), CudaVersion::new(12, 8));
