@@ -13,13 +13,15 @@ use std::ffi::c_void;
 use std::fs::File;
 use std::io::{BufRead, Write};
 use std::os::fd::{AsRawFd, FromRawFd, OwnedFd, RawFd};
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Barrier};
+use std::thread::Thread;
 use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
 use memtrack::heap;
 use memtrack::page::{PageMapping, Phase, SharedPage};
+use memtrack::probe::cuda;
 use memtrack::worker::Worker;
 
 use crate::last_words;
@@ -31,11 +33,17 @@ const IS_RUNTIME: &str = "EVCXR_IS_RUNTIME";
 /// How often unfinished lines of the user's stdout are pushed out while a cell runs.
 const FLUSH_INTERVAL: Duration = Duration::from_millis(20);
 
+/// How often CUDA's memory pool is looked at while a tracked cell runs.
+const CUDA_INTERVAL: Duration = memtrack::sampler::GPU_INTERVAL;
+
 type UserFunction = extern "C" fn(*mut c_void) -> *mut c_void;
 type FlushFunction = extern "C" fn();
 
 /// The last loaded library's function that flushes the stdout of the cells' own libstd.
 static FLUSH: AtomicUsize = AtomicUsize::new(0);
+
+/// Whether a tracked cell is being run.
+static IN_TRACKED_CELL: AtomicBool = AtomicBool::new(false);
 
 /// Whether this process was started to run cells.
 pub fn is_wanted() -> bool {
@@ -80,7 +88,7 @@ fn serve() -> Result<()> {
     for fd in [&control, &out, &err] {
         close_on_exec(fd)?;
     }
-    start_helpers(control, page)?;
+    let looker = start_helpers(control, page)?;
     if std::env::var_os("MEMTRACK_HEAP").is_none_or(|value| value != "0") {
         heap::start_counting(page);
     }
@@ -89,6 +97,8 @@ fn serve() -> Result<()> {
     last_words::install(worker);
     let mut cells = Cells {
         worker,
+        page,
+        looker,
         out: File::from(out),
         err: File::from(err),
         variables: std::ptr::null_mut(),
@@ -101,6 +111,9 @@ fn serve() -> Result<()> {
 
 struct Cells {
     worker: &'static Worker,
+    page: &'static SharedPage,
+    /// Looks at CUDA's pools while a tracked cell runs.
+    looker: Thread,
     out: File,
     err: File,
     variables: *mut c_void,
@@ -132,7 +145,13 @@ impl Cells {
             }
             *library.get::<UserFunction>(function.as_bytes())?
         };
+        let tracked = self.page.track.load(Ordering::Relaxed) != 0;
+        IN_TRACKED_CELL.store(tracked, Ordering::Release);
+        if tracked {
+            self.looker.unpark();
+        }
         self.variables = self.worker.run(|| function(self.variables));
+        IN_TRACKED_CELL.store(false, Ordering::Release);
         flush_cells_stdout();
         // Never unloaded: thread-local destructors and the user's values point into it.
         std::mem::forget(library);
@@ -149,15 +168,16 @@ fn flush_cells_stdout() {
     }
 }
 
-/// Starts the threads beside the cells. They are small, and not counted.
-fn start_helpers(control: OwnedFd, page: &'static SharedPage) -> Result<()> {
+/// Starts the threads beside the cells. They are small, and not counted. Gives the one that looks at
+/// CUDA's pools, which sleeps until it is unparked.
+fn start_helpers(control: OwnedFd, page: &'static SharedPage) -> Result<Thread> {
     let small = |name: &str| {
         std::thread::Builder::new()
             .name(name.into())
             .stack_size(128 * 1024)
     };
     // All wait for each other, so that none allocates after the counting has begun.
-    let started = Arc::new(Barrier::new(3));
+    let started = Arc::new(Barrier::new(4));
     let flusher_started = Arc::clone(&started);
     small("memtrack-flush").spawn(move || {
         heap::ignore_this_thread();
@@ -166,6 +186,21 @@ fn start_helpers(control: OwnedFd, page: &'static SharedPage) -> Result<()> {
             std::thread::sleep(FLUSH_INTERVAL);
             if page.phase() == Phase::Running {
                 flush_cells_stdout();
+            }
+        }
+    })?;
+    let cuda_started = Arc::clone(&started);
+    // The driver's functions may need more room than ours.
+    let looker = small("memtrack-cuda").stack_size(1 << 20).spawn(move || {
+        heap::ignore_this_thread();
+        cuda_started.wait();
+        loop {
+            std::thread::park();
+            while IN_TRACKED_CELL.load(Ordering::Acquire) {
+                std::thread::sleep(CUDA_INTERVAL);
+                if page.phase() == Phase::Running {
+                    cuda::look(&page.gpu);
+                }
             }
         }
     })?;
@@ -183,7 +218,7 @@ fn start_helpers(control: OwnedFd, page: &'static SharedPage) -> Result<()> {
         }
     })?;
     started.wait();
-    Ok(())
+    Ok(looker.thread().clone())
 }
 
 /// Makes this process what a user's program expects, and tied to the kernel's life.

@@ -1,8 +1,11 @@
 //! `memtrack-kernel doctor`: what can be measured on this machine, what not, and why.
 
 use anyhow::Result;
-use memtrack::doctor::{host_checks, render_text};
+use memtrack::cuda_toolkit::CudaToolkit;
+use memtrack::doctor::{Check, gpu_checks, host_checks, render_text};
 use memtrack::environment::Environment;
+use memtrack::gpu_facts::GpuFacts;
+use memtrack::gpu_watch::GpuWatch;
 
 use crate::toolchain::Toolchain;
 
@@ -12,9 +15,11 @@ use crate::toolchain::Toolchain;
 /// None today; a command returns a result.
 pub fn doctor() -> Result<()> {
     let toolchain = Toolchain::find();
-    let environment = environment(&toolchain);
+    let cuda = CudaToolkit::find();
+    let gpus = GpuWatch::start().facts();
+    let environment = environment(&toolchain, &cuda, &gpus);
     let heap = cfg!(all(target_os = "linux", target_env = "gnu"));
-    let checks = host_checks(None, Some(heap));
+    let checks = checks(None, Some(heap), &cuda, &gpus);
     println!("{}", render_text(&checks, &environment));
     let problems = toolchain.problems();
     if problems.is_empty() {
@@ -29,10 +34,24 @@ pub fn doctor() -> Result<()> {
     Ok(())
 }
 
+/// Everything that is looked at. `child` is the process that runs the cells, if there is one.
+pub fn checks(
+    child: Option<i32>,
+    heap_counted: Option<bool>,
+    cuda: &CudaToolkit,
+    gpus: &GpuFacts,
+) -> Vec<Check> {
+    let mut checks = host_checks(child, heap_counted);
+    checks.extend(gpu_checks(gpus, cuda));
+    checks
+}
+
 /// The machine's fingerprint, with what only the kernel knows.
-pub fn environment(toolchain: &Toolchain) -> Environment {
-    let mut extra = serde_json::Map::new();
+pub fn environment(toolchain: &Toolchain, cuda: &CudaToolkit, gpus: &GpuFacts) -> Environment {
+    let mut extra = gpus.fingerprint();
     extra.insert("memtrack".into(), env!("CARGO_PKG_VERSION").into());
     extra.insert("rustc".into(), toolchain.rustc_version.clone().into());
+    let toolkit = cuda.version().map(|found| found.version.to_string());
+    extra.insert("cuda_toolkit".into(), toolkit.into());
     Environment::detect(extra)
 }

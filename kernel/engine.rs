@@ -6,10 +6,12 @@ use std::sync::Arc;
 
 use anyhow::{Context, Result, anyhow};
 use evcxr::{CommandContext, Completions, Error, EvalCallbacks, EvalContext, EvalOutputs};
+use memtrack::cuda_toolkit::CudaToolkit;
 
 use crate::interrupt::Interrupter;
 use crate::link::{Link, Notes};
 use crate::output::FrontEnd;
+use crate::recipes;
 use crate::toolchain::Toolchain;
 use crate::wire::FLUSH_SYMBOL;
 use crate::workdir::WorkDir;
@@ -50,7 +52,10 @@ impl Engine {
         toolchain: &Toolchain,
     ) -> Result<Engine> {
         let mut command = link.command()?;
-        work_dir.prepare_child(&mut command, toolchain);
+        let cuda = CudaToolkit::find();
+        let cudarc = recipes::cudarc_number(&cuda);
+        work_dir.configure_cargo(&cuda, cudarc)?;
+        work_dir.prepare_child(&mut command, toolchain, &cuda);
         let (context, outputs) = EvalContext::with_subprocess_command(command)
             .map_err(|error| anyhow!("{error}"))
             .context("the Rust engine did not start")?;
@@ -157,6 +162,15 @@ impl Engine {
             .collect();
         names.sort();
         names
+    }
+
+    /// The dependencies that the user has, as evcxr keeps them: `name = {…}`, a line each.
+    pub fn dependencies(&mut self) -> String {
+        let outputs = self.context.execute(":show_deps");
+        outputs
+            .ok()
+            .and_then(|outputs| outputs.content_by_mime_type.get("text/plain").cloned())
+            .unwrap_or_default()
     }
 
     /// What rustc was last given, with the user's code in it.

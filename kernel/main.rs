@@ -7,6 +7,8 @@
 #[cfg(all(target_os = "linux", target_env = "gnu"))]
 mod allocator;
 mod assist;
+mod cargo_config;
+mod carried;
 mod child;
 mod compile_error;
 mod death;
@@ -26,11 +28,13 @@ mod link;
 mod magic_help;
 mod output;
 mod progress;
+mod recipes;
 mod run;
 mod screen;
 mod server;
 mod session;
 mod session_thread;
+mod shared_name;
 mod show;
 mod stream;
 mod terminal;
@@ -108,6 +112,7 @@ fn main() -> ExitCode {
         child::run();
     }
     progress::report_compilation();
+    shared_name::give();
     evcxr::runtime_hook();
 
     let result = match Arguments::parse().command {

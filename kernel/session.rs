@@ -7,12 +7,14 @@ use std::time::Duration;
 use memtrack::budget::{Budget, Verdict as BudgetVerdict};
 use memtrack::capture::{HeapNote, Measurement, Watcher, WorkEnd};
 use memtrack::cell::{self, Cell};
+use memtrack::cuda_toolkit::CudaToolkit;
 use memtrack::environment::Environment;
 use memtrack::ledger::Ledger;
 use memtrack::magic::{self, Magic, TrackOptions};
 use memtrack::record::{CellInfo, CellStatus, Record};
 
 use crate::Parts;
+use crate::doctor;
 use crate::engine::{Engine, Evaluation};
 use crate::is_complete::{defines_global_allocator, is_too_deep};
 use crate::output::{Bundle, CellError, FrontEnd, Output, Stream};
@@ -20,6 +22,8 @@ use crate::progress::Progress;
 use crate::show;
 use crate::toolchain::Toolchain;
 use crate::verdict::{Place, Verdict, judge};
+
+mod use_magic;
 
 /// How long a new child may take to say hello.
 const CHILD_LIMIT: Duration = Duration::from_secs(10);
@@ -72,6 +76,7 @@ pub struct Session {
     own_allocator: bool,
     environment: Option<Environment>,
     facts_sent: bool,
+    warned: use_magic::Warned,
 }
 
 impl Session {
@@ -79,7 +84,7 @@ impl Session {
     pub fn new(parts: Parts) -> Session {
         let progress = Progress::listen(
             Arc::clone(&parts.progress_socket),
-            parts.work_dir.path().to_owned(),
+            parts.work_dir.crate_path(),
         );
         Session {
             progress,
@@ -91,6 +96,7 @@ impl Session {
             own_allocator: false,
             environment: None,
             facts_sent: false,
+            warned: use_magic::Warned::default(),
             parts,
         }
     }
@@ -212,12 +218,18 @@ impl Session {
                 self.mode = Mode::Off;
                 return Ok(());
             }
+            Magic::Use(request) => return self.use_package(&request, front_end),
             Magic::Overview => show::overview(&self.ledger),
             Magic::Report { sort, cells } => show::report(&self.ledger, sort, cells),
             Magic::Doctor => {
-                let child = self.parts.link.pid();
                 let counted = self.heap_note().not_counted.is_none();
-                show::doctor(child, counted, self.environment())
+                let checks = doctor::checks(
+                    self.parts.link.pid(),
+                    Some(counted),
+                    &CudaToolkit::find(),
+                    &self.watcher.gpu_facts(),
+                );
+                show::doctor(&checks, self.environment())
             }
             Magic::Trim => show::trim(&self.parts.link)
                 .map_err(|reason| CellError::plain("TrimError", reason))?,
@@ -250,6 +262,8 @@ impl Session {
             Err(reason) => return Err(CellError::plain("NoEngine", reason.clone())),
         };
         self.own_allocator |= defines_global_allocator(&cell.rust);
+        self.warned
+            .look_at(&cell.rust, &self.parts.work_dir, front_end);
         let tracked = track.is_some() || self.mode != Mode::Off;
         let oom_before = self.watcher.oom_kills();
         let link = &self.parts.link;
@@ -335,7 +349,7 @@ impl Session {
             overhead: measurement.overhead,
             timeline: None,
             environment,
-            cuda_context: None,
+            cuda_context: measurement.cuda_context,
             warnings: Vec::new(),
         }
     }
@@ -413,8 +427,14 @@ impl Session {
 
     /// The machine's fingerprint.
     fn environment(&mut self) -> &Environment {
-        self.environment
-            .get_or_insert_with(|| crate::doctor::environment(&Toolchain::find()))
+        let watcher = &self.watcher;
+        self.environment.get_or_insert_with(|| {
+            doctor::environment(
+                &Toolchain::find(),
+                &CudaToolkit::find(),
+                &watcher.gpu_facts(),
+            )
+        })
     }
 }
 

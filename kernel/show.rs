@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use maud::html;
+use memtrack::doctor::{Check, render_html, render_text};
 use memtrack::environment::Environment;
 use memtrack::ledger::{CellRange, Ledger};
 use memtrack::magic::{self, TrackOptions};
@@ -12,7 +13,7 @@ use memtrack::record::{MIME_TYPE, Record};
 use memtrack::report::{self, SortKey};
 use memtrack::table::Table;
 use memtrack::units::{format_amount, format_bytes};
-use memtrack::{doctor as checks, html as as_html, text as as_text};
+use memtrack::{html as as_html, text as as_text};
 
 use crate::engine::Evaluation;
 use crate::is_complete::ends_with_expression;
@@ -81,11 +82,10 @@ pub fn report(ledger: &Ledger, sort: SortKey, cells: Option<CellRange>) -> Bundl
 }
 
 /// What can be measured here.
-pub fn doctor(child: Option<i32>, heap_counted: bool, environment: &Environment) -> Bundle {
-    let checks_made = checks::host_checks(child, Some(heap_counted));
+pub fn doctor(checks: &[Check], environment: &Environment) -> Bundle {
     html_bundle(
-        checks::render_text(&checks_made, environment),
-        checks::render_html(&checks_made, environment).into_string(),
+        render_text(checks, environment),
+        render_html(checks, environment).into_string(),
     )
 }
 

@@ -6,10 +6,14 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use anyhow::{Context, Result};
+use memtrack::cuda_toolkit::CudaToolkit;
 
+use crate::cargo_config;
 use crate::toolchain::Toolchain;
 
 const PREFIX: &str = "memtrack-kernel-";
+/// The folder of the crate that evcxr makes of cells, in ours.
+const CRATE: &str = "cells";
 
 /// The kernel's own temporary folder.
 pub struct WorkDir {
@@ -39,10 +43,14 @@ impl WorkDir {
                 )
             })?
             .keep();
+        std::fs::create_dir(path.join(CRATE))
+            .with_context(|| format!("{} cannot be written", path.display()))?;
         let original_cache_home = std::env::var_os("XDG_CACHE_HOME");
         // SAFETY: the caller's promise.
         unsafe {
-            std::env::set_var("EVCXR_TMPDIR", &path);
+            // One level down, so that a configuration of Cargo's in our folder holds there: evcxr
+            // writes its own beside the crate.
+            std::env::set_var("EVCXR_TMPDIR", path.join(CRATE));
             // evcxr keeps compiled dependencies in the user's cache folder under a name of its
             // own; a folder of ours keeps the two programs out of each other's way.
             if let Some(cache) = cache_dir() {
@@ -60,8 +68,27 @@ impl WorkDir {
         &self.path
     }
 
+    /// The folder of the crate that evcxr makes of cells.
+    pub fn crate_path(&self) -> PathBuf {
+        self.path.join(CRATE)
+    }
+
+    /// Tells Cargo how to compile what cells depend on. `cudarc` is the version of CUDA that cudarc
+    /// is compiled for where a dependency leaves it open, as in its features.
+    ///
+    /// # Errors
+    /// Where the folder cannot be written.
+    pub fn configure_cargo(&self, cuda: &CudaToolkit, cudarc: Option<u32>) -> Result<()> {
+        let folder = self.path.join(".cargo");
+        let file = folder.join("config.toml");
+        let text = cargo_config::text(cuda, cudarc);
+        std::fs::create_dir_all(&folder)
+            .and_then(|()| std::fs::write(&file, text))
+            .with_context(|| format!("{} cannot be written", file.display()))
+    }
+
     /// Gives the child the environment that the user's code should see.
-    pub fn prepare_child(&self, command: &mut Command, toolchain: &Toolchain) {
+    pub fn prepare_child(&self, command: &mut Command, toolchain: &Toolchain, cuda: &CudaToolkit) {
         match &self.original_cache_home {
             Some(value) => command.env("XDG_CACHE_HOME", value),
             None => command.env_remove("XDG_CACHE_HOME"),
@@ -76,7 +103,10 @@ impl WorkDir {
             .target_libdir
             .iter()
             .cloned()
-            .chain(inherited.iter().flat_map(std::env::split_paths));
+            .chain(inherited.iter().flat_map(std::env::split_paths))
+            // CUDA's libraries that the loader does not find by itself; last, so that the user's
+            // own choice comes before.
+            .chain(cuda.folders_out_of_reach().into_iter().map(Path::to_owned));
         if let Ok(path) = std::env::join_paths(parts) {
             command.env("LD_LIBRARY_PATH", path);
         }

@@ -1,5 +1,7 @@
 //! What this machine lets us measure, what not, why, and how to fix it.
 
+use std::borrow::Cow;
+
 use maud::{Markup, html};
 
 use crate::environment::Environment;
@@ -35,7 +37,7 @@ impl CheckStatus {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Check {
     /// What would be measured.
-    pub name: &'static str,
+    pub name: Cow<'static, str>,
     /// How well it can be.
     pub status: CheckStatus,
     /// How, or why not.
@@ -45,28 +47,32 @@ pub struct Check {
 }
 
 impl Check {
-    fn new(name: &'static str, status: CheckStatus, detail: impl Into<String>) -> Check {
+    fn new(name: impl Into<Cow<'static, str>>, status: CheckStatus, detail: impl Into<String>) -> Check {
         Check {
-            name,
+            name: name.into(),
             status,
             detail: detail.into(),
             fix: None,
         }
     }
 
-    fn ok(name: &'static str, detail: impl Into<String>) -> Check {
+    /// Fully measured: how, or why not.
+    pub fn ok(name: impl Into<Cow<'static, str>>, detail: impl Into<String>) -> Check {
         Check::new(name, CheckStatus::Ok, detail)
     }
 
-    fn limited(name: &'static str, detail: impl Into<String>) -> Check {
+    /// Measured in part: how, or why not.
+    pub fn limited(name: impl Into<Cow<'static, str>>, detail: impl Into<String>) -> Check {
         Check::new(name, CheckStatus::Limited, detail)
     }
 
-    fn missing(name: &'static str, detail: impl Into<String>) -> Check {
+    /// Not measured: how, or why not.
+    pub fn missing(name: impl Into<Cow<'static, str>>, detail: impl Into<String>) -> Check {
         Check::new(name, CheckStatus::Missing, detail)
     }
 
-    fn fix(mut self, fix: impl Into<String>) -> Check {
+    /// What would make it better.
+    pub fn fix(mut self, fix: impl Into<String>) -> Check {
         self.fix = Some(fix.into());
         self
     }
@@ -235,7 +241,6 @@ fn oom_kills(count: Option<u64>) -> Check {
 }
 
 const TITLE: &str = "What this machine lets memtrack measure";
-const GPU: &str = "GPU: not looked at by this version";
 const WIDTH: usize = 100;
 
 /// The checks and the environment for a terminal, at most 100 columns wide.
@@ -247,7 +252,7 @@ pub fn render_text(checks: &[Check], environment: &Environment) -> String {
         };
         vec![
             check.status.word().to_owned(),
-            check.name.to_owned(),
+            check.name.clone().into_owned(),
             detail,
         ]
     });
@@ -256,7 +261,7 @@ pub fn render_text(checks: &[Check], environment: &Environment) -> String {
         .into_iter()
         .map(|(name, value)| vec![name, value]);
     format!(
-        "{TITLE}\n{}\n\n{GPU}\n\nEnvironment {}\n{}\n",
+        "{TITLE}\n{}\n\nEnvironment {}\n{}\n",
         aligned(findings),
         environment.id,
         aligned(facts)
@@ -294,7 +299,6 @@ pub fn render_html(checks: &[Check], environment: &Environment) -> Markup {
                     }
                 }
             }
-            div style="opacity:.7;margin:4px 0" { (GPU) }
             details {
                 summary { "Environment " code { (environment.id) } }
                 table style=(TABLE) {
@@ -318,6 +322,10 @@ fn color(status: CheckStatus) -> &'static str {
         CheckStatus::Missing => "#d9483b",
     }
 }
+
+mod gpu;
+
+pub use gpu::gpu_checks;
 
 #[cfg(test)]
 mod tests;

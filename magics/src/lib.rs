@@ -7,15 +7,19 @@
 //! - [`capture`]: before, the work, after; it ends in a [`record::Record`], which [`ledger`] keeps
 //!   and [`budget`] judges.
 //! - [`table`] and [`report`]: what a reader sees, drawn by [`text`] and [`html`].
-//! - [`environment`] and [`doctor`]: what this machine is and what it lets us measure.
+//! - [`environment`] and [`doctor`]: what this machine is and what it lets us measure;
+//!   [`cuda_toolkit`]: what of CUDA is installed.
 
 #![warn(missing_docs)]
 
 pub mod budget;
 pub mod capture;
 pub mod cell;
+pub mod cuda_toolkit;
 pub mod doctor;
 pub mod environment;
+pub mod gpu_facts;
+pub mod gpu_watch;
 pub mod heap;
 pub mod html;
 pub mod ledger;

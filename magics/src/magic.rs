@@ -18,10 +18,12 @@ use crate::report::SortKey;
 
 mod completion;
 mod error;
+mod package;
 
 pub use completion::{Candidate, MagicCompletion, complete, inspect};
 pub use error::MagicError;
 pub(crate) use error::nearest;
+pub use package::{Device, Package, UseRequest};
 
 /// What a magic line asks for.
 #[derive(Debug, Clone, PartialEq)]
@@ -50,6 +52,8 @@ pub enum Magic {
     Doctor,
     /// Give freed heap back to the system.
     Trim,
+    /// Bring a package.
+    Use(UseRequest),
     /// List the magics.
     List,
     /// Show this text.
@@ -84,9 +88,10 @@ pub struct MagicEntry {
 const MEMTRACK: &str = "%memtrack";
 /// Means the same as [`MEMTRACK`], for those who know cell magics by their two percent signs.
 const MEMTRACK_CELL: &str = "%%memtrack";
+const USE: &str = "%use";
 const LSMAGIC: &str = "%lsmagic";
 
-static MAGICS: [MagicEntry; 8] = [
+static MAGICS: [MagicEntry; 9] = [
     MagicEntry {
         name: MEMTRACK,
         subcommand: None,
@@ -201,6 +206,16 @@ static MAGICS: [MagicEntry; 8] = [
         read: |_, _| Ok(Magic::Trim),
     },
     MagicEntry {
+        name: USE,
+        subcommand: None,
+        usage: "%use candle|cudarc|workloads[@VERSION] [--cpu] [--cuda]",
+        help: "Brings a package in the form that fits this machine, and shows the lines that would \
+               do the same by hand. Alone or above Rust code, which can use it.",
+        example: "%use candle@0.11.1 --cpu",
+        arguments: package::arguments,
+        read: |matches, _| package::read(matches).map(Magic::Use),
+    },
+    MagicEntry {
         name: LSMAGIC,
         subcommand: None,
         usage: "%lsmagic",
@@ -218,7 +233,7 @@ pub fn magics() -> &'static [MagicEntry] {
 
 /// The words with which a magic line can begin.
 pub fn names() -> impl Iterator<Item = &'static str> {
-    [MEMTRACK, MEMTRACK_CELL, LSMAGIC].into_iter()
+    [MEMTRACK, MEMTRACK_CELL, USE, LSMAGIC].into_iter()
 }
 
 /// What `%lsmagic` shows.
@@ -341,7 +356,7 @@ fn command(name: &str) -> Command {
 fn entry_of(words: &[&str]) -> &'static MagicEntry {
     let magic = words.first().copied().unwrap_or(MEMTRACK);
     let of_magic = |entry: &&MagicEntry| match magic {
-        LSMAGIC => entry.name == LSMAGIC,
+        LSMAGIC | USE => entry.name == magic,
         _ => entry.name == MEMTRACK,
     };
     let subcommand = words.get(1).copied();

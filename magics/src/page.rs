@@ -13,6 +13,7 @@ use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
 use std::sync::atomic::{AtomicI64, AtomicU32, AtomicU64, Ordering::*};
 
 use crate::heap::HeapCounters;
+use crate::probe::cuda::GpuPage;
 use crate::record::Split;
 
 /// Stands for "could not be read" in the page's unsigned fields.
@@ -131,6 +132,8 @@ pub struct SharedPage {
     pub before: Readings,
     /// Just after it.
     pub after: Readings,
+    /// The worker's use of GPUs.
+    pub gpu: GpuPage,
     /// The heap's counters, written by every thread of the worker as it allocates.
     pub heap: HeapCounters,
 }
@@ -187,6 +190,7 @@ impl SharedPage {
         self.heap_threads.store(0, Relaxed);
         self.before.clear();
         self.after.clear();
+        self.gpu.clear();
         self.heap.clear();
     }
 }

@@ -28,7 +28,7 @@ pub struct Record {
     /// The machine's fingerprint.
     pub environment: EnvironmentRef,
     /// What the first use of CUDA cost, in the cell that made the context.
-    pub cuda_context: Option<serde_json::Value>,
+    pub cuda_context: Option<CudaContext>,
     /// One-line remarks for the user.
     pub warnings: Vec<String>,
 }
@@ -39,6 +39,21 @@ impl Record {
         self.rows
             .iter()
             .filter(move |row| row.memory == memory && row.scope == scope)
+    }
+
+    /// For each GPU the row that tells best how much of it the process had at most: what the driver
+    /// says of the process, else what its CUDA pool held. None for a GPU of which neither is known.
+    pub fn vram_of_process(&self) -> impl Iterator<Item = &Row> {
+        self.rows_of(Memory::Vram, Scope::Process)
+            .filter_map(|process| {
+                let pool = self
+                    .rows_of(Memory::Vram, Scope::PoolReserved)
+                    .find(|pool| pool.device == process.device);
+                [Some(process), pool]
+                    .into_iter()
+                    .flatten()
+                    .find(|row| row.peak.is_some())
+            })
     }
 
     /// What `row` kept, or `None` where the process was replaced: then the values before and after
@@ -258,6 +273,24 @@ pub struct Split {
     pub shmem: Option<u64>,
     /// Swapped out (not resident).
     pub swap: Option<u64>,
+}
+
+/// What the first use of CUDA on a device cost, in the cell that made the context. Sizes in bytes,
+/// over the whole cell: what else the cell kept is in them, but for the pool.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct CudaContext {
+    /// NVML's index of the GPU.
+    pub device: u32,
+    /// What the GPU's use grew by, CUDA's memory pool left out: the context, and modules and plain
+    /// allocations if there are any.
+    pub vram: Option<u64>,
+    /// Where `vram` comes from: `this process`, or `whole device` where the driver does not tell
+    /// it for a process.
+    pub vram_source: Option<String>,
+    /// Growth of anonymous memory of the process: what the driver and its libraries allocate.
+    pub ram_anon: Option<u64>,
+    /// Growth of its file-backed memory: code of the driver and its libraries.
+    pub ram_file: Option<u64>,
 }
 
 /// What the notebook costs beside the user's own code.

@@ -82,9 +82,11 @@ impl Measure {
     /// The value of a record and how it is written; over several GPUs the largest.
     fn of(&self, record: &Record) -> Option<(i64, String)> {
         let floor = units::noise_floor(self.memory, Scope::Process);
-        record
-            .rows_of(self.memory, Scope::Process)
-            .filter_map(|row| (self.value)(record, row))
+        let rows: Box<dyn Iterator<Item = &Row>> = match self.memory {
+            Memory::Vram => Box::new(record.vram_of_process()),
+            Memory::Ram | Memory::Heap => Box::new(record.rows_of(self.memory, Scope::Process)),
+        };
+        rows.filter_map(|row| (self.value)(record, row))
             .max()
             .map(|value| (value, (self.show)(value, floor)))
     }

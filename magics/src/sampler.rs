@@ -13,6 +13,9 @@ use crate::probe::tree::{self, Tree};
 /// How often the sampler looks.
 pub const INTERVAL: Duration = Duration::from_millis(10);
 
+/// How often GPUs and CUDA's memory pool are looked at: a look takes some 12 µs a device.
+pub const GPU_INTERVAL: Duration = Duration::from_millis(5);
+
 /// The compiler is looked at once in this many intervals: a look reads a dozen files or more, and
 /// takes time from the compiler itself.
 const COMPILER_INTERVALS: u32 = 5;

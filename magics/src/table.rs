@@ -288,12 +288,15 @@ pub(crate) fn kept(record: &Record, row: &Row) -> Entry {
 /// [`crate::html::compact`] draw.
 pub fn compact(record: &Record) -> Vec<Vec<Entry>> {
     let mut parts = Vec::new();
-    let shown = record.rows.iter().filter(|row| {
+    let host = record.rows.iter().filter(|row| {
         matches!(
             (row.memory, row.scope),
-            (_, Scope::Process) | (Memory::Ram, Scope::Children)
+            (Memory::Ram | Memory::Heap, Scope::Process) | (Memory::Ram, Scope::Children)
         )
     });
+    // A GPU that the process did not touch is no news.
+    let gpus = record.vram_of_process().filter(|row| row.peak != Some(0));
+    let shown = host.chain(gpus);
     for row in shown {
         let Some(peak) = row.peak else {
             parts.push(vec![Entry::faint(format!("{} unavailable", row.label()))]);

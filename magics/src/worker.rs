@@ -9,6 +9,7 @@ use std::sync::atomic::Ordering::Relaxed;
 
 use crate::heap;
 use crate::page::{Phase, Readings, SharedPage, monotonic_ns, put};
+use crate::probe::cuda;
 use crate::probe::host::{ProcessMemory, ProcessProbe};
 use crate::probe::machine::SystemProbe;
 
@@ -66,6 +67,8 @@ impl Worker {
         let start = monotonic_ns();
         self.page.after.clear();
         let before = &self.page.before;
+        // First, because the driver may allocate to answer.
+        cuda::read_before(&self.page.gpu);
         self.read_system(before);
         self.read_process(before);
         let activity = self.page.heap.activity();
@@ -88,6 +91,7 @@ impl Worker {
         let threads = self.page.heap.threads_since(activity);
         self.page.heap_threads.store(threads as u32, Relaxed);
         self.read_process(after);
+        cuda::read_after(&self.page.gpu);
         self.read_system(after);
         let live = after.heap_live.load(Relaxed).max(0) as u64;
         put(

@@ -10,6 +10,12 @@ from kernel_session import BINARY, KERNEL, Session
 TEST_TIMEOUT = 400
 
 
+def pytest_configure(config):
+    config.addinivalue_line(
+        "markers", "heavy: compiles a large package once, into kernel_session.SHARED_CACHE"
+    )
+
+
 def pytest_collection_modifyitems(items):
     for item in items:
         if item.get_closest_marker("timeout") is None:

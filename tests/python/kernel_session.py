@@ -25,6 +25,9 @@ BINARY = ROOT / "target" / "release" / "memtrack-kernel"
 KERNEL = "rust-memtrack"
 RECORD = "application/vnd.memtrack.v1+json"
 
+# Where all tests that compile large packages keep them, so that one run compiles each once.
+SHARED_CACHE = ROOT / "target" / "test-cache"
+
 # A cell waits for evcxr's start, a compiler and, on a busy machine of two cores, for its turn.
 CELL_TIMEOUT = 180
 

@@ -83,7 +83,7 @@ fn help_on(earlier: &[&str], word: &str) -> Option<String> {
         return Some(super::command(word).render_help().to_string());
     }
     let entry = entry_of(&[earlier, &[word]].concat());
-    if earlier.len() > 1 || word.starts_with('-') {
+    if earlier.len() > 1 || word.starts_with('-') || entry.name == super::USE {
         let known = possible(earlier)
             .into_iter()
             .find(|candidate| candidate.text == word);
@@ -130,6 +130,13 @@ fn possible(words: &[&str]) -> Vec<Candidate> {
         }));
     }
     let command = entry.command();
+    let has_value = words[1..].iter().any(|word| !word.starts_with('-'));
+    candidates.extend(
+        command
+            .get_positionals()
+            .filter(|_| !has_value)
+            .flat_map(|arg| values_of(arg)),
+    );
     candidates.extend(
         command
             .get_arguments()
@@ -148,17 +155,20 @@ fn values_of_last(entry: &MagicEntry, words: &[&str]) -> Option<Vec<Candidate>> 
     let arg = command
         .get_arguments()
         .find(|arg| arg.get_long() == Some(option) && arg.get_action().takes_values())?;
-    let values = arg
-        .get_possible_values()
-        .into_iter()
+    Some(values_of(arg))
+}
+
+fn values_of(arg: &Arg) -> Vec<Candidate> {
+    let values = arg.get_possible_values().into_iter();
+    values
         .map(|value| Candidate {
             text: value.get_name().into(),
             description: value
                 .get_help()
                 .map(ToString::to_string)
                 .unwrap_or_default(),
-        });
-    Some(values.collect())
+        })
+        .collect()
 }
 
 fn describe(arg: &Arg) -> String {

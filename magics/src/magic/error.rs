@@ -77,7 +77,15 @@ pub(super) fn explain(error: &clap::Error, words: &[&str]) -> MagicError {
         }
         ErrorKind::MissingRequiredArgument => format!("{argument} is missing"),
         ErrorKind::ArgumentConflict => {
-            format!("`{argument}` stands here more than once")
+            let other = context(ContextKind::PriorArg);
+            if other.is_empty() || other == argument {
+                format!("`{argument}` stands here more than once")
+            } else {
+                format!("`{argument}` and `{other}` exclude each other")
+            }
+        }
+        ErrorKind::ValueValidation if !context(ContextKind::Custom).is_empty() => {
+            context(ContextKind::Custom)
         }
         _ => match std::error::Error::source(error) {
             Some(reason) => reason.to_string(),

@@ -120,6 +120,10 @@ fn misspelt_words_get_the_nearest_right_one_and_the_usage() {
             "peak",
             "%memtrack report [--sort",
         ),
+        ("%uses candle", "%use", "%use candle|cudarc|workloads"),
+        ("%use candel", "candle", "%use candle|cudarc|workloads"),
+        ("%use cudarcs@0.19.10", "cudarc", "%use candle|"),
+        ("%use candle --cdua", "--cuda", "%use candle|"),
     ] {
         let error = error(line);
         assert!(
@@ -169,6 +173,17 @@ fn what_is_wrong_is_said_clearly() {
             "did you mean `ram.peak`?",
         ),
         ("%lsmagic all", "`all` is one word too many"),
+        ("%use", "<NAME[@VERSION]> is missing"),
+        (
+            "%use burn",
+            "`burn` is not one of candle, cudarc, workloads",
+        ),
+        ("%use candle@0.11", "`0.11` is not an exact version"),
+        ("%use candle@", "`` is not an exact version"),
+        ("%use candle@0.11.x", "is not an exact version"),
+        ("%use candle cudarc", "`cudarc` is one word too many"),
+        ("%use candle --cpu --cuda", "exclude each other"),
+        ("%use cudarc --cpu", "leave --cpu away"),
     ] {
         let error = error(line);
         assert!(error.contains(problem), "{line}: {error}");
@@ -178,7 +193,7 @@ fn what_is_wrong_is_said_clearly() {
 
 #[test]
 fn completion_follows_the_table() {
-    assert_eq!(candidates("%"), ["%memtrack", "%lsmagic"]);
+    assert_eq!(candidates("%"), ["%memtrack", "%use", "%lsmagic"]);
     assert_eq!(candidates("%%"), ["%%memtrack"]);
     assert_eq!(candidates("%mem"), ["%memtrack"]);
     assert_eq!(candidates("%memtrack re"), ["report"]);
@@ -250,4 +265,50 @@ fn inspection_helps_on_the_word_under_the_cursor() {
     assert_eq!(inspect("%nothing", 3), None);
     assert_eq!(inspect("let x", 3), None);
     assert_eq!(inspect("%lsmagic", 9), None);
+}
+
+#[test]
+fn use_lines_are_read() {
+    let request = |package, version: Option<&str>, device| {
+        Ok(Magic::Use(UseRequest {
+            package,
+            version: version.map(String::from),
+            device,
+        }))
+    };
+    for has_code in [false, true] {
+        assert_eq!(
+            parse("%use candle", has_code),
+            request(Package::Candle, None, Device::Auto)
+        );
+    }
+    assert_eq!(
+        parse("%use candle@0.11.1 --cpu", false),
+        request(Package::Candle, Some("0.11.1"), Device::Cpu)
+    );
+    assert_eq!(
+        parse("%use --cuda workloads", true),
+        request(Package::Workloads, None, Device::Cuda)
+    );
+    assert_eq!(
+        parse("%use cudarc@0.20.0-rc.1+cuda", false),
+        request(Package::Cudarc, Some("0.20.0-rc.1+cuda"), Device::Auto)
+    );
+}
+
+#[test]
+fn use_is_completed() {
+    assert_eq!(candidates("%u"), ["%use"]);
+    assert_eq!(
+        candidates("%use "),
+        ["candle", "cudarc", "workloads", "--cpu", "--cuda", "--help"]
+    );
+    assert_eq!(candidates("%use c"), ["candle", "cudarc"]);
+    assert_eq!(candidates("%use candle "), ["--cpu", "--cuda", "--help"]);
+    assert_eq!(candidates("%use --cpu w"), ["workloads"]);
+    assert!(
+        inspect("%use candle ", 6)
+            .unwrap()
+            .contains("trains in the next")
+    );
 }

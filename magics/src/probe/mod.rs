@@ -9,8 +9,10 @@
 //! `SigQ`: `pkg/sentry/fsimpl/proc/task_files.go` in google/gvisor).
 
 pub mod cgroup;
+pub mod cuda;
 pub mod host;
 pub mod machine;
+pub mod nvml;
 pub mod tree;
 
 use std::fs::File;

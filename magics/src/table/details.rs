@@ -1,7 +1,7 @@
 //! What stands below a record's rows: memory by kind of page, and remarks of less weight.
 
 use super::{Column, Entry, Grid};
-use crate::record::{Memory, Record, Row, Scope, Split};
+use crate::record::{CudaContext, Memory, Record, Row, Scope, Split};
 use crate::units;
 
 type Kind = (&'static str, fn(&Split) -> Option<u64>);
@@ -51,6 +51,7 @@ fn split_change(record: &Record, row: &Row, kind: &Kind) -> Option<i64> {
 
 pub(super) fn footer(record: &Record, wide: bool) -> Vec<String> {
     let mut footer = Vec::new();
+    footer.extend(record.cuda_context.as_ref().map(context_line));
     for row in &record.rows {
         footer.extend(match (row.memory, row.scope) {
             (Memory::Ram, Scope::Process) if !wide => split_line(record, row),
@@ -86,6 +87,25 @@ pub(super) fn footer(record: &Record, wide: bool) -> Vec<String> {
         footer.push(format!("beside your code: {}", beside.join(" · ")));
     }
     footer
+}
+
+/// What the CUDA context cost that the cell made.
+fn context_line(context: &CudaContext) -> String {
+    let part = |name: &str, value: Option<u64>| match value {
+        Some(bytes) => format!("{name} {}", units::format_bytes(bytes)),
+        None => format!("{name} not known"),
+    };
+    let vram = part("VRAM", context.vram);
+    let vram = match &context.vram_source {
+        Some(source) => format!("{vram} ({source}, pool left out)"),
+        None => vram,
+    };
+    format!(
+        "this cell made the CUDA context of GPU {}: {vram} · {} · {}, over the whole cell",
+        context.device,
+        part("RAM anon", context.ram_anon),
+        part("RAM file", context.ram_file),
+    )
 }
 
 /// Which kinds of page changed by more than noise.

@@ -1,0 +1,358 @@
+use super::*;
+use crate::gpu_watch::Processes;
+
+const MIB: u64 = 1 << 20;
+const UUID: [u8; 16] = [7; 16];
+const WORKER: i32 = 4242;
+
+fn process(pid: u32, used: u64) -> GpuProcess {
+    GpuProcess {
+        pid,
+        used: Some(used),
+    }
+}
+
+fn trust(baseline: &[GpuProcess]) -> Trust<'_> {
+    Trust {
+        pid: WORKER as u32,
+        driver: Some(true),
+        has_context: true,
+        pids_are_global: false,
+        baseline: Some(baseline),
+    }
+}
+
+#[test]
+fn a_process_is_believed_by_its_pid_only() {
+    let list = Ok(vec![process(1, 5), process(WORKER as u32, 9)]);
+    assert_eq!(held(&list, &trust(&[])), Held::Listed(9));
+    let hidden = Ok(vec![GpuProcess {
+        pid: WORKER as u32,
+        used: None,
+    }]);
+    assert!(matches!(held(&hidden, &trust(&[])), Held::Unknown(reason) if reason.contains("MIG")));
+}
+
+#[test]
+fn one_new_row_is_inferred_and_two_are_not() {
+    let old = [process(1, 5)];
+    let one = Ok(vec![process(1, 5), process(900, 7)]);
+    let two = Ok(vec![process(1, 5), process(900, 7), process(901, 8)]);
+    assert_eq!(held(&one, &trust(&old)), Held::Inferred(7));
+    assert!(matches!(held(&two, &trust(&old)), Held::Unknown(_)));
+    // Without a context of this process the new row is another's.
+    let without = Trust {
+        has_context: false,
+        ..trust(&old)
+    };
+    assert!(matches!(held(&one, &without), Held::Unknown(_)));
+    let unseen = Trust {
+        baseline: None,
+        ..trust(&old)
+    };
+    assert!(matches!(held(&one, &unseen), Held::Unknown(_)));
+}
+
+#[test]
+fn nothing_is_said_only_where_it_is_known() {
+    let without_driver = Trust {
+        driver: Some(false),
+        ..trust(&[])
+    };
+    assert_eq!(held(&Err("x".into()), &without_driver), Held::Nothing);
+    let empty = Ok(Vec::new());
+    assert!(
+        matches!(held(&empty, &trust(&[])), Held::Unknown(reason) if reason.contains("--pid=host"))
+    );
+    let global = Trust {
+        pids_are_global: true,
+        has_context: false,
+        ..trust(&[])
+    };
+    assert_eq!(held(&empty, &global), Held::Nothing);
+    // A list that does not name a process with a context is not complete.
+    let hidden = Trust {
+        has_context: true,
+        ..global
+    };
+    assert!(matches!(held(&empty, &hidden), Held::Unknown(_)));
+    assert!(
+        matches!(held(&Err("denied".into()), &trust(&[])), Held::Unknown(reason) if reason.contains("denied"))
+    );
+}
+
+/// A page on which the worker's driver was there, with a device whose pool was read as given.
+struct Scene {
+    page: Box<GpuPage>,
+    sample: GpuSample,
+}
+
+impl Scene {
+    fn new() -> Scene {
+        // SAFETY: all-zero bytes are valid atomics.
+        let page: Box<GpuPage> = Box::new(unsafe { std::mem::zeroed() });
+        page.clear();
+        page.driver_before.store(2, Relaxed);
+        page.driver_after.store(2, Relaxed);
+        page.devices[0].set_uuid(UUID);
+        Scene {
+            page,
+            sample: GpuSample {
+                device: Device {
+                    index: 3,
+                    uuid: Some("GPU-07".into()),
+                    name: "Test GPU".into(),
+                },
+                uuid: Some(UUID),
+                total: Some(1000 * MIB),
+                before: Ok(100 * MIB),
+                peak: Some(350 * MIB),
+                after: Ok(110 * MIB),
+                processes: Processes {
+                    baseline: Some(Vec::new()),
+                    driver_before: Some(true),
+                    before: Ok(vec![process(WORKER as u32, 60 * MIB)]),
+                    after: Ok(vec![process(WORKER as u32, 70 * MIB)]),
+                },
+            },
+        }
+    }
+
+    fn slot(&self) -> &DevicePage {
+        &self.page.devices[0]
+    }
+
+    fn rows(self, end: &WorkEnd) -> Vec<Row> {
+        GpuView {
+            page: &self.page,
+            samples: &Ok(vec![self.sample]),
+            worker: WORKER,
+            end,
+        }
+        .rows()
+    }
+}
+
+fn find(rows: &[Row], scope: Scope) -> &Row {
+    rows.iter().find(|row| row.scope == scope).unwrap()
+}
+
+fn values(row: &Row) -> [Option<u64>; 3] {
+    [row.before, row.peak, row.after].map(|value| value.map(|bytes| bytes / MIB))
+}
+
+#[test]
+fn a_pool_that_was_there_has_exact_marks() {
+    let scene = Scene::new();
+    let slot = scene.slot();
+    slot.before.fill([10, 900, 20, 900].map(|mib| mib * MIB));
+    slot.marks_reset.store(1, Relaxed);
+    slot.after.fill([10, 260, 32, 288].map(|mib| mib * MIB));
+    let rows = scene.rows(&WorkEnd::Finished);
+    assert_eq!(
+        rows.iter().map(|row| row.scope).collect::<Vec<_>>(),
+        [
+            Scope::Process,
+            Scope::PoolUsed,
+            Scope::PoolReserved,
+            Scope::Device
+        ]
+    );
+    let used = find(&rows, Scope::PoolUsed);
+    assert_eq!(values(used), [Some(10), Some(260), Some(10)]);
+    assert!(used.exact && used.unavailable.is_none());
+    assert_eq!(used.device.as_ref().unwrap().index, 3);
+    let process = find(&rows, Scope::Process);
+    assert_eq!(values(process), [Some(60), Some(70 + 288 - 32), Some(70)]);
+    assert!(
+        process
+            .peak_method
+            .as_deref()
+            .unwrap()
+            .starts_with("inferred")
+    );
+    assert!(!process.exact);
+    let device = find(&rows, Scope::Device);
+    assert_eq!(values(device), [Some(100), Some(350), Some(110)]);
+    assert_eq!(device.peak_method.as_deref(), Some("sampled every 5 ms"));
+}
+
+#[test]
+fn a_mark_that_was_not_set_back_is_not_this_cells() {
+    let scene = Scene::new();
+    scene
+        .slot()
+        .before
+        .fill([10, 900, 20, 900].map(|mib| mib * MIB));
+    scene
+        .slot()
+        .seen
+        .fill([40, 900, 64, 900].map(|mib| mib * MIB));
+    scene
+        .slot()
+        .after
+        .fill([10, 900, 32, 900].map(|mib| mib * MIB));
+    let rows = scene.rows(&WorkEnd::Finished);
+    let used = find(&rows, Scope::PoolUsed);
+    assert_eq!(values(used), [Some(10), Some(40), Some(10)]);
+    assert!(!used.exact);
+    // And the process's peak cannot be told by it.
+    assert_eq!(find(&rows, Scope::Process).peak, None);
+    assert!(find(&rows, Scope::Process).unavailable.is_some());
+}
+
+#[test]
+fn a_released_context_leaves_what_was_seen() {
+    let scene = Scene::new();
+    scene
+        .slot()
+        .seen
+        .fill([40, 64, 64, 96].map(|mib| mib * MIB));
+    scene.slot().after.fill_absent();
+    let rows = scene.rows(&WorkEnd::Finished);
+    let used = find(&rows, Scope::PoolUsed);
+    assert_eq!(values(used), [Some(0), Some(64), Some(0)]);
+    assert!(!used.exact);
+    assert!(used.peak_method.as_deref().unwrap().contains("released"));
+}
+
+#[test]
+fn a_context_made_anew_is_not_exact() {
+    let scene = Scene::new();
+    scene
+        .slot()
+        .before
+        .fill([10, 10, 20, 20].map(|mib| mib * MIB));
+    scene.slot().marks_reset.store(1, Relaxed);
+    scene.slot().released.store(1, Relaxed);
+    scene.slot().after.fill([5, 7, 8, 9].map(|mib| mib * MIB));
+    let rows = scene.rows(&WorkEnd::Finished);
+    assert!(!find(&rows, Scope::PoolUsed).exact);
+    // Nevertheless the peak is never below before.
+    assert_eq!(
+        values(find(&rows, Scope::PoolUsed)),
+        [Some(10), Some(10), Some(5)]
+    );
+}
+
+#[test]
+fn a_dead_process_leaves_its_last_marks() {
+    let scene = Scene::new();
+    scene
+        .slot()
+        .before
+        .fill([10, 10, 20, 20].map(|mib| mib * MIB));
+    scene
+        .slot()
+        .seen
+        .fill([40, 64, 64, 96].map(|mib| mib * MIB));
+    let rows = scene.rows(&WorkEnd::Died {
+        max_rss: None,
+        last_words: None,
+    });
+    let used = find(&rows, Scope::PoolUsed);
+    assert_eq!(values(used), [Some(10), Some(64), None]);
+    assert!(used.unavailable.is_some() && !used.exact);
+    let process = find(&rows, Scope::Process);
+    assert_eq!(values(process), [Some(60), None, None]);
+}
+
+#[test]
+fn a_pool_that_needs_a_context_says_so() {
+    let scene = Scene::new();
+    scene.slot().before.fill_absent();
+    scene.slot().after.fill_error(201);
+    let rows = scene.rows(&WorkEnd::Finished);
+    let used = find(&rows, Scope::PoolUsed);
+    assert_eq!(values(used), [Some(0), None, None]);
+    assert!(
+        used.unavailable
+            .as_deref()
+            .unwrap()
+            .contains("current CUDA context")
+    );
+    assert_eq!(used.peak_method, None);
+}
+
+#[test]
+fn a_lost_gpu_keeps_what_was_seen() {
+    let mut scene = Scene::new();
+    scene.sample.after = Err("the GPU is lost: x".into());
+    scene.sample.processes.after = Err("the GPU is lost: x".into());
+    let rows = scene.rows(&WorkEnd::Finished);
+    let device = find(&rows, Scope::Device);
+    assert_eq!(values(device), [Some(100), Some(350), None]);
+    assert!(device.unavailable.as_deref().unwrap().contains("lost"));
+    assert_eq!(values(find(&rows, Scope::Process)), [Some(60), None, None]);
+}
+
+#[test]
+fn code_without_the_driver_holds_nothing() {
+    let scene = Scene::new();
+    scene.page.driver_before.store(1, Relaxed);
+    scene.page.driver_after.store(1, Relaxed);
+    let rows = scene.rows(&WorkEnd::Finished);
+    assert_eq!(rows.len(), 2);
+    let process = find(&rows, Scope::Process);
+    assert_eq!(values(process), [Some(0), Some(0), Some(0)]);
+    assert!(process.exact);
+}
+
+#[test]
+fn an_absence_is_one_row_or_none() {
+    let scene = Scene::new();
+    let view = |samples: &GpuSamples| {
+        GpuView {
+            page: &Scene::new().page,
+            samples,
+            worker: WORKER,
+            end: &WorkEnd::Finished,
+        }
+        .rows()
+    };
+    assert!(view(&Err(GpuAbsence::NoNvidia)).is_empty());
+    let rows = view(&Err(GpuAbsence::Unreadable("update the driver".into())));
+    assert_eq!(rows.len(), 1);
+    assert_eq!(rows[0].unavailable.as_deref(), Some("update the driver"));
+    assert_eq!(rows[0].peak, None);
+    // CUDA that NVML does not tell of still has its pool.
+    scene.slot().after.fill([5, 7, 8, 9].map(|mib| mib * MIB));
+    let rows = GpuView {
+        page: &scene.page,
+        samples: &Err(GpuAbsence::NoNvidia),
+        worker: WORKER,
+        end: &WorkEnd::Finished,
+    }
+    .rows();
+    assert_eq!(rows.len(), 2);
+    assert_eq!(values(&rows[0]), [Some(0), Some(7), Some(5)]);
+}
+
+#[test]
+fn the_context_costs_what_the_pool_does_not_hold() {
+    let scene = Scene::new();
+    scene.slot().after.fill([5, 7, 8, 9].map(|mib| mib * MIB));
+    let samples = Ok(vec![GpuSample {
+        processes: Processes {
+            before: Ok(Vec::new()),
+            driver_before: Some(false),
+            ..scene.sample.processes.clone()
+        },
+        ..scene.sample.clone()
+    }]);
+    scene.page.driver_before.store(1, Relaxed);
+    let view = GpuView {
+        page: &scene.page,
+        samples: &samples,
+        worker: WORKER,
+        end: &WorkEnd::Finished,
+    };
+    let context = view.context(&view.rows()).unwrap();
+    assert_eq!(context.device, 3);
+    assert_eq!(context.vram, Some((70 - 8) * MIB));
+    assert_eq!(context.vram_source.as_deref(), Some("this process"));
+    assert_eq!(context.ram_anon, None);
+    // In the next cell it is there already.
+    scene.slot().before.fill([5, 7, 8, 9].map(|mib| mib * MIB));
+    assert_eq!(view.context(&view.rows()), None);
+}

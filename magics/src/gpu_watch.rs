@@ -1,0 +1,322 @@
+//! A thread that looks at the GPUs while work runs, through NVML. It is the only one that calls
+//! NVML: a driver that hangs keeps this thread, never a cell.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
+use std::time::Duration;
+
+use crate::gpu_facts::GpuFacts;
+use crate::page::PageMapping;
+use crate::probe::cuda::is_driver_library;
+use crate::probe::nvml::{Gpu, GpuAbsence, GpuProcess, NvmlProbe};
+use crate::record::Device;
+use crate::sampler::GPU_INTERVAL;
+
+mod visible;
+
+/// How long the end of a cell may wait for the last readings. They take some milliseconds.
+const ANSWER_LIMIT: Duration = Duration::from_millis(500);
+/// How long the question for facts may wait: the driver may have to start up, which takes seconds
+/// where nothing keeps it running.
+const FACTS_LIMIT: Duration = Duration::from_secs(10);
+
+/// What was seen of the GPUs around one piece of work.
+pub type GpuSamples = Result<Vec<GpuSample>, GpuAbsence>;
+
+/// What was seen of one GPU around one piece of work.
+#[derive(Debug, Clone)]
+pub struct GpuSample {
+    /// The GPU.
+    pub device: Device,
+    /// The 16 bytes of its UUID.
+    pub uuid: Option<[u8; 16]>,
+    /// All memory of the device in bytes, that which the driver keeps included.
+    pub total: Option<u64>,
+    /// Bytes used on the device just before the work, or why that is not known.
+    pub before: Result<u64, String>,
+    /// Highest use seen while the work ran, in bytes.
+    pub peak: Option<u64>,
+    /// Bytes used on the device after the work, or why that is not known.
+    pub after: Result<u64, String>,
+    /// The processes on the device before and after the work.
+    pub processes: Processes,
+}
+
+/// The processes on a device before and after the work, or why they are not known.
+#[derive(Debug, Clone)]
+pub struct Processes {
+    /// Before the worker had any library of the driver, and so nothing on the device. `None`: it
+    /// was not seen so early.
+    pub baseline: Option<Vec<GpuProcess>>,
+    /// Whether the worker had a library of the driver before the work; `None` where that cannot be
+    /// told.
+    pub driver_before: Option<bool>,
+    /// Before the work.
+    pub before: Result<Vec<GpuProcess>, String>,
+    /// After the work.
+    pub after: Result<Vec<GpuProcess>, String>,
+}
+
+/// The running thread.
+pub struct GpuWatch {
+    requests: Sender<Request>,
+}
+
+/// One piece of work that is being watched.
+pub struct GpuLook {
+    requests: Sender<Request>,
+    ended: bool,
+}
+
+enum Request {
+    Begin(Arc<PageMapping>, i32),
+    End {
+        list_processes: bool,
+        reply: Sender<GpuSamples>,
+    },
+    Stop,
+    Facts(Sender<GpuFacts>),
+}
+
+fn silent(limit: Duration) -> GpuAbsence {
+    GpuAbsence::Unreadable(format!(
+        "NVML did not answer within {} ms, so the driver hangs or starts up: see what nvidia-smi \
+         says (nvidia-persistenced keeps the driver from starting each time)",
+        limit.as_millis()
+    ))
+}
+
+impl GpuWatch {
+    /// Starts the thread, which loads NVML.
+    pub fn start() -> GpuWatch {
+        let (requests, inbox) = channel();
+        // Without the thread nobody answers, and the rows say so.
+        let _ = std::thread::Builder::new()
+            .name("memtrack-gpu".into())
+            .spawn(move || {
+                crate::heap::ignore_this_thread();
+                Watching::new(inbox).run();
+            });
+        GpuWatch { requests }
+    }
+
+    /// Looks at the GPUs from here on, for the next work of `worker`. Does not wait.
+    pub fn begin(&self, page: Arc<PageMapping>, worker: i32) -> GpuLook {
+        let _ = self.requests.send(Request::Begin(page, worker));
+        GpuLook {
+            requests: self.requests.clone(),
+            ended: false,
+        }
+    }
+
+    /// What is known of the GPUs beside their use. Waits for NVML.
+    pub fn facts(&self) -> GpuFacts {
+        let (reply, answer) = channel();
+        let _ = self.requests.send(Request::Facts(reply));
+        answer
+            .recv_timeout(FACTS_LIMIT)
+            .unwrap_or_else(|_| GpuFacts::unknown(silent(FACTS_LIMIT)))
+    }
+}
+
+impl GpuLook {
+    /// Takes the last readings and tells what was seen. `list_processes`: whether the worker may
+    /// hold memory of a GPU, so that it is worth to ask for the processes, which takes
+    /// milliseconds.
+    pub fn end(mut self, list_processes: bool) -> GpuSamples {
+        self.ended = true;
+        let (reply, answer) = channel();
+        let request = Request::End {
+            list_processes,
+            reply,
+        };
+        self.requests.send(request).map_err(|_| silent(ANSWER_LIMIT))?;
+        answer
+            .recv_timeout(ANSWER_LIMIT)
+            .unwrap_or_else(|_| Err(silent(ANSWER_LIMIT)))
+    }
+}
+
+impl Drop for GpuLook {
+    fn drop(&mut self) {
+        if !self.ended {
+            let _ = self.requests.send(Request::Stop);
+        }
+    }
+}
+
+/// The thread's own state.
+struct Watching {
+    inbox: Receiver<Request>,
+    nvml: Option<NvmlProbe>,
+    gpus: Result<Vec<Gpu>, GpuAbsence>,
+    /// By the device's place in `gpus`: whose baseline it is, and the processes.
+    baselines: HashMap<usize, (i32, Vec<GpuProcess>)>,
+}
+
+/// One piece of work.
+struct Work {
+    page: Arc<PageMapping>,
+    runs_before: u64,
+    samples: Vec<GpuSample>,
+    /// Places in the list of GPUs, one for each sample.
+    places: Vec<usize>,
+}
+
+impl Watching {
+    fn new(inbox: Receiver<Request>) -> Watching {
+        let nvml = NvmlProbe::open();
+        Watching {
+            inbox,
+            gpus: match &nvml {
+                Ok(nvml) => nvml.gpus(),
+                Err(absence) => Err(absence.clone()),
+            },
+            nvml: nvml.ok(),
+            baselines: HashMap::new(),
+        }
+    }
+
+    fn run(&mut self) {
+        let mut work: Option<Work> = None;
+        loop {
+            let request = match &mut work {
+                // Nothing to look at: sleep until there is.
+                None => self
+                    .inbox
+                    .recv()
+                    .map_err(|_| RecvTimeoutError::Disconnected),
+                Some(work) => {
+                    self.sample(work);
+                    self.inbox.recv_timeout(GPU_INTERVAL)
+                }
+            };
+            match request {
+                Ok(Request::Begin(page, worker)) => {
+                    work = self.gpus.is_ok().then(|| self.begin(page, worker));
+                }
+                Ok(Request::End {
+                    list_processes,
+                    reply,
+                }) => {
+                    let samples = match (&self.gpus, work.take()) {
+                        (Ok(_), Some(work)) => Ok(self.end(work, list_processes)),
+                        (Err(absence), _) => Err(absence.clone()),
+                        (Ok(_), None) => Ok(Vec::new()),
+                    };
+                    let _ = reply.send(samples);
+                }
+                Ok(Request::Stop) => work = None,
+                Ok(Request::Facts(reply)) => {
+                    let _ = reply.send(GpuFacts::of(self.nvml.as_ref(), &self.gpus));
+                }
+                Err(RecvTimeoutError::Timeout) => {}
+                Err(RecvTimeoutError::Disconnected) => return,
+            }
+        }
+    }
+
+    fn begin(&mut self, page: Arc<PageMapping>, worker: i32) -> Work {
+        let driver = has_driver(worker);
+        let gpus = self.gpus.as_deref().unwrap_or_default();
+        let places = visible::of_environment(gpus);
+        let samples = places
+            .iter()
+            .map(|place| {
+                let gpu = &gpus[*place];
+                let memory = gpu.memory();
+                let before = gpu.processes();
+                if let (Some(false), Ok(processes)) = (driver, &before) {
+                    self.baselines.insert(*place, (worker, processes.clone()));
+                }
+                let baseline = self.baselines.get(place);
+                GpuSample {
+                    device: gpu.device.clone(),
+                    uuid: gpu.uuid,
+                    total: memory.as_ref().ok().map(|memory| memory.total),
+                    before: memory.map(|memory| memory.used),
+                    peak: None,
+                    after: Err("not read yet".into()),
+                    processes: Processes {
+                        baseline: baseline
+                            .filter(|(whose, _)| *whose == worker)
+                            .map(|(_, processes)| processes.clone()),
+                        driver_before: driver,
+                        before,
+                        after: Ok(Vec::new()),
+                    },
+                }
+            })
+            .collect();
+        Work {
+            runs_before: page.page().run_count(),
+            page,
+            samples,
+            places,
+        }
+    }
+
+    /// One look at each device. A GPU that is lost keeps what was seen of it before.
+    fn sample(&self, work: &mut Work) {
+        for (sample, place) in work.samples.iter_mut().zip(&work.places) {
+            let Some(used) = self.used(*place) else {
+                continue;
+            };
+            // Asked after the reading: if the code has not begun by now, it had not begun then.
+            if work.page.page().run_count() == work.runs_before {
+                sample.before = Ok(used);
+            } else {
+                sample.peak = sample.peak.max(Some(used));
+            }
+        }
+    }
+
+    fn used(&self, place: usize) -> Option<u64> {
+        let gpu = self.gpus.as_ref().ok()?.get(place)?;
+        Some(gpu.memory().ok()?.used)
+    }
+
+    fn end(&self, mut work: Work, list_processes: bool) -> Vec<GpuSample> {
+        let gpus = self.gpus.as_deref().unwrap_or_default();
+        for (sample, place) in work.samples.iter_mut().zip(&work.places) {
+            let gpu = &gpus[*place];
+            sample.after = gpu.memory().map(|memory| memory.used);
+            if list_processes {
+                sample.processes.after = gpu.processes();
+            }
+        }
+        work.samples
+    }
+}
+
+/// Whether a process has a library of NVIDIA's driver loaded; `None` where that cannot be read.
+fn has_driver(pid: i32) -> Option<bool> {
+    let maps = std::fs::read_to_string(format!("/proc/{pid}/maps")).ok()?;
+    Some(maps.lines().any(|line| {
+        line.rsplit_once('/')
+            .is_some_and(|(_, file)| is_driver_library(file))
+    }))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn without_nvidia_the_thread_says_so() {
+        let watch = GpuWatch::start();
+        let page = Arc::new(PageMapping::create().unwrap());
+        let look = watch.begin(page, std::process::id() as i32);
+        if let Err(absence) = look.end(true) {
+            // Where there is a GPU, the test has nothing to say.
+            assert!(!absence.to_string().is_empty());
+        }
+    }
+
+    #[test]
+    fn a_process_without_the_driver_is_known() {
+        assert_eq!(has_driver(std::process::id() as i32), Some(false));
+        assert_eq!(has_driver(-1), None);
+    }
+}
