@@ -183,7 +183,8 @@ fn explain(error: CellError, request: &UseRequest) -> CellError {
         "failed to get",
         "Could not resolve host",
         "Could not connect",
-        "attempting to make an HTTP request, but --offline was specified",
+        "offline mode",
+        "--offline",
     ]) {
         format!(
             "{name} comes from crates.io, which was not reached. Look after the network and run \
