@@ -12,6 +12,7 @@ mod carried;
 mod child;
 mod compile_error;
 mod death;
+mod dep_info;
 mod doctor;
 mod engine;
 mod guard;
@@ -113,6 +114,7 @@ fn main() -> ExitCode {
     }
     progress::report_compilation();
     shared_name::give();
+    dep_info::mend_at_exit();
     evcxr::runtime_hook();
 
     let result = match Arguments::parse().command {

@@ -11,7 +11,8 @@ use memtrack::cuda_toolkit::CudaToolkit;
 use crate::cargo_config;
 use crate::toolchain::Toolchain;
 
-const PREFIX: &str = "memtrack-kernel-";
+/// What the names of kernels' folders begin with.
+pub const PREFIX: &str = "memtrack-kernel-";
 /// The folder of the crate that evcxr makes of cells, in ours.
 const CRATE: &str = "cells";
 

@@ -1,6 +1,8 @@
 //! `%use`: a package in the form that fits this machine, there before the cell's own code runs.
 
 use std::collections::BTreeSet;
+use std::io::Write;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use maud::html;
@@ -30,11 +32,13 @@ impl Session {
         })?;
         let cache = std::path::absolute(&cache).unwrap_or(cache);
         let recipe = recipes::recipe(request, &CudaToolkit::find(), &cache).map_err(fail)?;
-        if let Some(carried) = &recipe.carried {
-            carried
-                .unpack(&cache)
-                .map_err(|error| fail(format!("{error:#}")))?;
-        }
+        let unpacked = recipe
+            .carried
+            .as_ref()
+            .map(|carried| carried.unpack(&cache));
+        let unpacked = unpacked
+            .transpose()
+            .map_err(|error| fail(format!("{error:#}")))?;
         if self.engine.is_err() {
             self.start_engine();
         }
@@ -42,7 +46,8 @@ impl Session {
             Ok(engine) => engine,
             Err(reason) => return Err(CellError::plain("NoEngine", reason.clone())),
         };
-        if recipe.is_in(&engine.dependencies()) {
+        let dependencies = engine.dependencies();
+        if recipe.is_in(&dependencies) {
             front_end.show(Output::Display(html_bundle(
                 format!("{} is already there.", recipe.title),
                 html! { span style="opacity:.75" { (recipe.title) " is already there." } }
@@ -54,6 +59,13 @@ impl Session {
         let code = recipe.lines.join("\n");
         code.lines()
             .for_each(|line| follow_cuda_feature(line, &self.parts.work_dir));
+        // Only where nothing else is in the session do the versions belong to this package alone.
+        let versions = unpacked
+            .filter(|_| dependencies.is_empty())
+            .map(|folder| Versions::new(&folder, &self.parts.work_dir));
+        if let Some(versions) = &versions {
+            versions.restore();
+        }
         self.progress.begin(Arc::clone(front_end));
         let evaluation = engine.evaluate(&code, front_end);
         self.progress.end();
@@ -66,7 +78,56 @@ impl Session {
         };
         match judge(&evaluation, &place).error {
             Some(error) => Err(explain(error, request)),
-            None => Ok(()),
+            None => {
+                if let Some(versions) = &versions {
+                    versions.keep();
+                }
+                Ok(())
+            }
+        }
+    }
+}
+
+/// The exact versions of all that a carried crate depends on, as Cargo chose them the first time.
+/// Kept beside the crate: later sessions need no network to choose again, and what was compiled
+/// before still fits when something newer has come out.
+struct Versions {
+    kept: PathBuf,
+    in_use: PathBuf,
+}
+
+impl Versions {
+    const FILE: &str = "Cargo.lock";
+
+    fn new(folder: &Path, work_dir: &WorkDir) -> Versions {
+        Versions {
+            kept: folder.join(Versions::FILE),
+            in_use: work_dir.crate_path().join(Versions::FILE),
+        }
+    }
+
+    fn restore(&self) {
+        if self.kept.is_file()
+            && let Err(error) = std::fs::copy(&self.kept, &self.in_use)
+        {
+            eprintln!("memtrack-kernel: the kept versions are not used: {error}");
+        }
+    }
+
+    fn keep(&self) {
+        if self.kept.is_file() {
+            return;
+        }
+        let keep = || -> std::io::Result<()> {
+            let text = std::fs::read(&self.in_use)?;
+            let folder = self.kept.parent().unwrap_or(Path::new("."));
+            let mut draft = tempfile::NamedTempFile::new_in(folder)?;
+            draft.write_all(&text)?;
+            draft.persist(&self.kept).map_err(|error| error.error)?;
+            Ok(())
+        };
+        if let Err(error) = keep() {
+            eprintln!("memtrack-kernel: the versions are not kept: {error}");
         }
     }
 }
@@ -122,7 +183,8 @@ fn explain(error: CellError, request: &UseRequest) -> CellError {
         "failed to get",
         "Could not resolve host",
         "Could not connect",
-        "attempting to make an HTTP request, but --offline was specified",
+        "offline mode",
+        "--offline",
     ]) {
         format!(
             "{name} comes from crates.io, which was not reached. Look after the network and run \

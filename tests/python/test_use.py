@@ -96,7 +96,7 @@ MODEL = """
 use candle_core::{Device, Module, Tensor, Var};
 use candle_nn::{AdamW, Linear, Optimizer, ParamsAdamW, loss};
 fn numbers(count: usize, seed: f32) -> Vec<f32> {
-    (0..count).map(|i| (i as f32 * seed).sin()).collect()
+    (0..count).map(|i| ((i as f32 * seed).sin() * 1000.0).fract()).collect()
 }
 let device = Device::Cpu;
 let weight = Var::from_tensor(&Tensor::from_vec(numbers(1000, 0.37), (10, 100), &device)?)?;
