@@ -6,8 +6,11 @@ use memtrack::doctor::{Check, gpu_checks, host_checks, render_text};
 use memtrack::environment::Environment;
 use memtrack::gpu_facts::GpuFacts;
 use memtrack::gpu_watch::GpuWatch;
+use memtrack::magic::{Device, Package, UseRequest};
 
+use crate::recipes::recipe;
 use crate::toolchain::Toolchain;
+use crate::workdir::cache_dir;
 
 /// Prints the checks.
 ///
@@ -43,7 +46,22 @@ pub fn checks(
 ) -> Vec<Check> {
     let mut checks = host_checks(child, heap_counted);
     checks.extend(gpu_checks(gpus, cuda));
+    checks.push(candle(cuda));
     checks
+}
+
+/// Whether candle will compute on a GPU here.
+fn candle(cuda: &CudaToolkit) -> Check {
+    const NAME: &str = "%use candle";
+    let request = UseRequest {
+        package: Package::Candle,
+        version: None,
+        device: Device::Auto,
+    };
+    match recipe(&request, cuda, &cache_dir().unwrap_or_default()) {
+        Ok(recipe) => Check::ok(NAME, format!("{}. {}", recipe.title, recipe.reasons[0])),
+        Err(reason) => Check::missing(NAME, reason),
+    }
 }
 
 /// The machine's fingerprint, with what only the kernel knows.

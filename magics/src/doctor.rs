@@ -47,7 +47,11 @@ pub struct Check {
 }
 
 impl Check {
-    fn new(name: impl Into<Cow<'static, str>>, status: CheckStatus, detail: impl Into<String>) -> Check {
+    fn new(
+        name: impl Into<Cow<'static, str>>,
+        status: CheckStatus,
+        detail: impl Into<String>,
+    ) -> Check {
         Check {
             name: name.into(),
             status,

@@ -2,7 +2,9 @@
 
 use serde_json::{Map, Value, json};
 
-use crate::probe::nvml::{Gpu, GpuAbsence, GpuMemory, GpuVirtualization, NvmlProbe, pids_are_global};
+use crate::probe::nvml::{
+    Gpu, GpuAbsence, GpuMemory, GpuVirtualization, NvmlProbe, pids_are_global,
+};
 
 /// The GPUs of this machine.
 #[derive(Debug, Clone)]

@@ -131,7 +131,9 @@ impl GpuLook {
             list_processes,
             reply,
         };
-        self.requests.send(request).map_err(|_| silent(ANSWER_LIMIT))?;
+        self.requests
+            .send(request)
+            .map_err(|_| silent(ANSWER_LIMIT))?;
         answer
             .recv_timeout(ANSWER_LIMIT)
             .unwrap_or_else(|_| Err(silent(ANSWER_LIMIT)))

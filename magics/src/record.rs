@@ -237,7 +237,8 @@ impl Row {
             Scope::Children => "children",
             Scope::System => "system",
             Scope::PoolUsed => "pool used",
-            Scope::PoolReserved => "pool reserved",
+            // Short, because it sets the width of the table's first column.
+            Scope::PoolReserved => "reserved",
             Scope::Device => "device",
         };
         match (self.memory, self.scope, &self.device) {
@@ -245,7 +246,7 @@ impl Row {
             (Memory::Ram, _, _) => format!("{scope} RAM"),
             (Memory::Heap, Scope::Process, _) => "heap".into(),
             (Memory::Heap, _, _) => format!("{scope} heap"),
-            (Memory::Vram, _, Some(device)) => format!("GPU {} {scope}", device.index),
+            (Memory::Vram, _, Some(device)) => format!("{} {scope}", device.label()),
             (Memory::Vram, _, None) => format!("GPU {scope}"),
         }
     }
@@ -260,6 +261,19 @@ pub struct Device {
     pub uuid: Option<String>,
     /// Product name.
     pub name: String,
+}
+
+impl Device {
+    /// The device's name in tables: `GPU 0`, or for an instance of a GPU in MIG mode `GPU 0 MIG-1a2b`
+    /// with the first digits of its UUID, because instances share the GPU's index.
+    pub fn label(&self) -> String {
+        match self.uuid.as_deref().and_then(|uuid| uuid.get(..8)) {
+            Some(instance) if instance.starts_with("MIG-") => {
+                format!("GPU {} {instance}", self.index)
+            }
+            _ => format!("GPU {}", self.index),
+        }
+    }
 }
 
 /// Resident memory by kind of page, in bytes.

@@ -137,7 +137,9 @@ impl Table {
             rows: Vec::new(),
         };
         let reasons = reasons(record);
-        for row in &record.rows {
+        let quiet = details::quiet_gpus(record);
+        let is_shown = |row: &&Row| row.device.as_ref().is_none_or(|it| !quiet.contains(&it));
+        for row in record.rows.iter().filter(is_shown) {
             let mark = reasons
                 .iter()
                 .position(|(reason, _)| Some(reason) == row.unavailable.as_ref())
@@ -161,6 +163,16 @@ impl Table {
                 .extend(splits.map(|row| details::split_grid(record, row)));
         }
         table.footer = details::footer(record, wide);
+        if !quiet.is_empty() {
+            let labels: Vec<String> = quiet.iter().map(|device| device.label()).collect();
+            table.footer.insert(
+                0,
+                format!(
+                    "not used and not changed by this cell: {}",
+                    labels.join(", ")
+                ),
+            );
+        }
         table
     }
 }
@@ -241,9 +253,12 @@ fn entries(record: &Record, row: &Row, mark: Option<&str>) -> Vec<Entry> {
         },
         None => Entry::faint(ABSENT),
     };
+    // The column is narrow; the pointer shows the whole.
+    let method = method.map(|method| method.replace("high-water mark", "high-water"));
     let how = match (method, mark) {
         (Some(method), Some(mark)) => format!("{method} {mark}"),
         (Some(method), None) => method,
+        (None, Some(mark)) if row.before.or(row.after).is_some() => format!("no peak {mark}"),
         (None, Some(mark)) => format!("unavailable {mark}"),
         (None, None) => String::new(),
     };

@@ -2,7 +2,7 @@
 
 mod common;
 
-use common::{GIB, bare, huge, killed, normal, odd_label, unknown};
+use common::{GIB, bare, gpus, huge, killed, normal, odd_label, unknown};
 use insta::assert_snapshot;
 use memtrack::ledger::Ledger;
 use memtrack::record::{CellStatus, Device, Durations, Memory, Record, Row, Scope, Split};
@@ -52,6 +52,19 @@ fn a_heap_that_is_not_counted() {
 fn nothing_could_be_read() {
     assert_snapshot!("unknown_text", as_text(&unknown()));
     assert_snapshot!("unknown_html", as_html(&unknown()));
+}
+
+#[test]
+fn a_cell_on_a_gpu() {
+    assert_snapshot!("gpus_text", as_text(&gpus()));
+    // In one line only the GPU that the process used.
+    assert_snapshot!("gpus_compact_text", text::compact(&gpus()));
+    // A quiet GPU alone is shown: it is not hidden among others.
+    let mut alone = gpus();
+    alone
+        .rows
+        .retain(|row| row.device.as_ref().is_none_or(|device| device.index == 1));
+    assert!(as_text(&alone).contains("GPU 1 device"));
 }
 
 #[test]
@@ -179,7 +192,15 @@ fn sample_records_are_valid_against_the_schema() {
         .should_validate_formats(true)
         .build(&schema)
         .unwrap();
-    for record in [bare(0), normal(), killed(), unknown(), huge(), odd_label()] {
+    for record in [
+        bare(0),
+        normal(),
+        killed(),
+        unknown(),
+        gpus(),
+        huge(),
+        odd_label(),
+    ] {
         let json = serde_json::to_value(&record).unwrap();
         let errors: Vec<String> = validator
             .iter_errors(&json)

@@ -106,11 +106,14 @@ fn driver(facts: &GpuFacts, toolkit: &CudaToolkit) -> Check {
     };
     match &toolkit.libcuda {
         Some(library) => Check::ok(NAME, format!("{version}{newest}; {library}")),
-        None => Check::missing(NAME, "libcuda.so.1 was not found, so no code here can use CUDA")
-            .fix(
-                "have the driver's folder in LD_LIBRARY_PATH before Jupyter starts (Colab: \
+        None => Check::missing(
+            NAME,
+            "libcuda.so.1 was not found, so no code here can use CUDA",
+        )
+        .fix(
+            "have the driver's folder in LD_LIBRARY_PATH before Jupyter starts (Colab: \
                  /usr/lib64-nvidia), or install the NVIDIA driver",
-            ),
+        ),
     }
 }
 
@@ -221,7 +224,11 @@ mod tests {
         assert_eq!(processes.status, CheckStatus::Limited);
         assert!(processes.fix.as_deref().unwrap().contains("--pid=host"));
         assert_eq!(find(&checks, "CUDA driver").status, CheckStatus::Missing);
-        assert!(find(&checks, "CUDA toolkit").detail.contains("nvcc not found"));
+        assert!(
+            find(&checks, "CUDA toolkit")
+                .detail
+                .contains("nvcc not found")
+        );
     }
 
     #[test]

@@ -107,16 +107,18 @@ fn the_text_fits_100_columns_and_names_all_checks() {
     let widest = text.lines().map(|line| line.chars().count()).max().unwrap();
     assert!(widest <= WIDTH, "{text}");
     assert!(
-        checks.iter().all(|check| text.contains(check.name)),
+        checks
+            .iter()
+            .all(|check| text.contains(check.name.as_ref())),
         "{text}"
     );
-    assert!(text.contains(&some_environment().id) && text.contains(GPU));
+    assert!(text.contains(&some_environment().id));
 }
 
 #[test]
 fn the_html_escapes_what_the_machine_says_and_has_no_script() {
     let html = render_html(&host_checks(None, Some(true)), &some_environment()).into_string();
     assert!(html.contains("Some &lt;Linux&gt;") && !html.contains("<Linux>"));
-    assert!(html.contains("child processes") && html.contains(GPU));
+    assert!(html.contains("child processes"));
     assert!(!html.contains("<script") && !html.contains("<style"));
 }

@@ -1,7 +1,7 @@
 //! What stands below a record's rows: memory by kind of page, and remarks of less weight.
 
 use super::{Column, Entry, Grid};
-use crate::record::{CudaContext, Memory, Record, Row, Scope, Split};
+use crate::record::{CudaContext, Device, Memory, Record, Row, Scope, Split};
 use crate::units;
 
 type Kind = (&'static str, fn(&Split) -> Option<u64>);
@@ -47,6 +47,37 @@ fn split_change(record: &Record, row: &Row, kind: &Kind) -> Option<i64> {
     of_kind.before = kind.1(row.split_before.as_ref()?);
     of_kind.after = kind.1(row.split_after.as_ref()?);
     record.kept(&of_kind)
+}
+
+/// On a machine with several GPUs, those of which this process holds nothing and whose use did not
+/// change: their rows would hide the others. Their numbers stay in the record.
+pub(super) fn quiet_gpus(record: &Record) -> Vec<&Device> {
+    let mut devices: Vec<&Device> = Vec::new();
+    for device in record.rows.iter().filter_map(|row| row.device.as_ref()) {
+        if !devices.contains(&device) {
+            devices.push(device);
+        }
+    }
+    if devices.len() < 2 {
+        return Vec::new();
+    }
+    devices.retain(|device| {
+        let mut rows = record
+            .rows
+            .iter()
+            .filter(|row| row.device.as_ref() == Some(device));
+        rows.all(|row| {
+            let floor = units::noise_floor(row.memory, row.scope);
+            match row.scope {
+                Scope::Device => {
+                    row.kept().is_some_and(|kept| kept.unsigned_abs() < floor)
+                        && row.temporary().is_some_and(|bytes| bytes < floor)
+                }
+                _ => [row.before, row.peak, row.after] == [Some(0); 3],
+            }
+        })
+    });
+    devices
 }
 
 pub(super) fn footer(record: &Record, wide: bool) -> Vec<String> {

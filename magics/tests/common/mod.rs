@@ -1,8 +1,8 @@
 //! Records to draw and judge.
 
 use memtrack::record::{
-    CellInfo, CellStatus, Device, Durations, EnvironmentRef, Memory, Overhead, Record, Row, Scope,
-    Split,
+    CellInfo, CellStatus, CudaContext, Device, Durations, EnvironmentRef, Memory, Overhead, Record,
+    Row, Scope, Split,
 };
 
 pub const MIB: u64 = 1 << 20;
@@ -177,6 +177,63 @@ pub fn huge() -> Record {
         record.rows.push(gpu);
     }
     record.duration_s.run = Some(f64::MAX);
+    record
+}
+
+/// A cell that made a CUDA context and worked on the first of two GPUs.
+pub fn gpus() -> Record {
+    let mut record = normal();
+    let gpu = |index, scope, values: [u64; 3], method| {
+        let mut row = row(
+            Memory::Vram,
+            scope,
+            values.map(|mib| mib * MIB),
+            15 * GIB,
+            method,
+        );
+        row.device = Some(Device {
+            index,
+            uuid: Some(format!("GPU-{index}")),
+            name: "Tesla T4".into(),
+        });
+        row
+    };
+    let sampled = "sampled every 5 ms";
+    let mut process = gpu(
+        0,
+        Scope::Process,
+        [0, 0, 180],
+        "inferred: the one new process, plus the pool's mark",
+    );
+    process.peak = None;
+    process.peak_method = None;
+    process.exact = false;
+    process.unavailable = Some("the driver lists no process here".into());
+    record.rows.extend([
+        process,
+        gpu(0, Scope::PoolUsed, [0, 8192, 64], "pool high-water mark"),
+        gpu(
+            0,
+            Scope::PoolReserved,
+            [0, 8224, 96],
+            "pool high-water mark",
+        ),
+        gpu(0, Scope::Device, [450, 8800, 720], sampled),
+        gpu(
+            1,
+            Scope::Process,
+            [0, 0, 0],
+            "no NVIDIA library in the process",
+        ),
+        gpu(1, Scope::Device, [300, 301, 301], sampled),
+    ]);
+    record.cuda_context = Some(CudaContext {
+        device: 0,
+        vram: Some(174 * MIB),
+        vram_source: Some("whole device".into()),
+        ram_anon: Some(98 * MIB),
+        ram_file: None,
+    });
     record
 }
 
