@@ -12,7 +12,7 @@ use std::sync::OnceLock;
 use crate::workdir::PREFIX;
 
 /// Where evcxr's crate is compiled. Set by evcxr for those who stand in for rustc.
-const TARGET: &str = "EVCXR_TARGET_DIR";
+pub const TARGET: &str = "EVCXR_TARGET_DIR";
 
 static LIST: OnceLock<List> = OnceLock::new();
 

@@ -13,6 +13,7 @@ use std::path::PathBuf;
 use std::process::Command;
 
 use crate::carried::CANDLE_FACADE;
+use crate::dep_info;
 
 const ARGUMENT: &str = "link-arg=-Wl,-soname,";
 
@@ -23,7 +24,8 @@ pub fn give() {
         return;
     }
     let arguments: Vec<String> = std::env::args().skip(1).collect();
-    let Some(library) = Library::of(&arguments) else {
+    let target = std::env::var(dep_info::TARGET).unwrap_or_default();
+    let Some(library) = Library::of(&arguments, &target) else {
         return;
     };
     library.lead_to_file();
@@ -48,7 +50,8 @@ struct Library {
 
 impl Library {
     /// `None` where these arguments of rustc make no shared library, or its name is there already.
-    fn of(arguments: &[String]) -> Option<Library> {
+    /// `target` is the folder that evcxr compiles in.
+    fn of(arguments: &[String], target: &str) -> Option<Library> {
         let value = |name: &str| {
             let at = arguments.iter().position(|argument| argument == name)?;
             arguments.get(at + 1)
@@ -60,10 +63,13 @@ impl Library {
         let folder = PathBuf::from(value("--out-dir")?);
         let crate_name = value("--crate-name")?;
         let mut hasher = DefaultHasher::new();
-        // The folders differ from session to session; the builds in them do not.
-        let parent = folder.to_string_lossy().into_owned();
+        // The folder differs from session to session; the builds in it do not, and a library that
+        // is linked to the same name can come out of evcxr's cache.
         for argument in arguments {
-            argument.replace(&parent, "").hash(&mut hasher);
+            match target {
+                "" => argument.hash(&mut hasher),
+                target => argument.replace(target, "").hash(&mut hasher),
+            }
         }
         Some(Library {
             file: format!("lib{crate_name}.so"),
@@ -92,14 +98,18 @@ mod tests {
     fn arguments(out: &str, dependency: &str) -> Vec<String> {
         let line = format!(
             "rustc --crate-name memtrack_candle_1 --crate-type dylib -C opt-level=2 --out-dir \
-             {out}/deps --extern candle={out}/deps/lib{dependency}.rlib"
+             {out}/debug/deps -L dependency={out}/release/deps --extern \
+             candle={out}/debug/deps/lib{dependency}.rlib"
         );
         line.split(' ').map(str::to_owned).collect()
     }
 
     #[test]
     fn builds_differ_by_what_they_are_made_of_and_not_by_the_session() {
-        let name = |out, dependency| Library::of(&arguments(out, dependency)).unwrap().name;
+        let name = |out, dependency| {
+            let library = Library::of(&arguments(out, dependency), out).unwrap();
+            library.name
+        };
         assert_eq!(name("/tmp/a", "candle-1"), name("/tmp/b", "candle-1"));
         assert_ne!(name("/tmp/a", "candle-1"), name("/tmp/a", "candle-2"));
         assert!(name("/tmp/a", "candle-1").starts_with("libmemtrack_candle_1-"));
@@ -109,25 +119,26 @@ mod tests {
     fn only_shared_libraries_without_a_name_get_one() {
         let mut given = arguments("/tmp/a", "candle-1");
         given.push(format!("{ARGUMENT}libx.so"));
-        assert!(Library::of(&given).is_none());
+        assert!(Library::of(&given, "").is_none());
         let rlib = arguments("/tmp/a", "candle-1")
             .join(" ")
             .replace("dylib", "lib");
         let rlib: Vec<String> = rlib.split(' ').map(str::to_owned).collect();
-        assert!(Library::of(&rlib).is_none());
+        assert!(Library::of(&rlib, "").is_none());
     }
 
     #[test]
     fn links_lead_to_the_file_and_the_old_file_makes_way() {
         let target = tempfile::tempdir().unwrap();
         let out = target.path().to_str().unwrap();
-        std::fs::create_dir(target.path().join("deps")).unwrap();
-        std::fs::write(target.path().join("deps/libmemtrack_candle_1.so"), "old").unwrap();
-        let library = Library::of(&arguments(out, "candle-1")).unwrap();
+        let debug = target.path().join("debug");
+        std::fs::create_dir_all(debug.join("deps")).unwrap();
+        std::fs::write(debug.join("deps/libmemtrack_candle_1.so"), "old").unwrap();
+        let library = Library::of(&arguments(out, "candle-1"), out).unwrap();
         library.lead_to_file();
         library.lead_to_file();
-        assert!(!target.path().join("deps").join(&library.file).exists());
-        for folder in [target.path().join("deps"), target.path().to_owned()] {
+        assert!(!debug.join("deps").join(&library.file).exists());
+        for folder in [debug.join("deps"), debug] {
             std::fs::write(folder.join(&library.file), "new").unwrap();
             assert_eq!(std::fs::read(folder.join(&library.name)).unwrap(), b"new");
         }
