@@ -1,7 +1,7 @@
 //! `memtrack-kernel doctor`: what can be measured on this machine, what not, and why.
 
 use anyhow::Result;
-use memtrack::cuda_toolkit::CudaToolkit;
+use memtrack::cuda_toolkit::{CudaToolkit, CudaVersion, FoundVersion};
 use memtrack::doctor::{Check, gpu_checks, host_checks, render_text};
 use memtrack::environment::Environment;
 use memtrack::gpu_facts::GpuFacts;
@@ -18,8 +18,8 @@ use crate::workdir::cache_dir;
 /// None today; a command returns a result.
 pub fn doctor() -> Result<()> {
     let toolchain = Toolchain::find();
-    let cuda = CudaToolkit::find();
     let gpus = GpuWatch::start().facts();
+    let cuda = cuda(&gpus);
     let environment = environment(&toolchain, &cuda, &gpus);
     let heap = cfg!(all(target_os = "linux", target_env = "gnu"));
     let checks = checks(None, Some(heap), &cuda, &gpus);
@@ -35,6 +35,19 @@ pub fn doctor() -> Result<()> {
         println!("Rust toolchain:\n{}", problems.join("\n"));
     }
     Ok(())
+}
+
+/// What of CUDA is installed. The driver's own word on the CUDA that it serves is better than what the
+/// name of its file tells.
+pub fn cuda(gpus: &GpuFacts) -> CudaToolkit {
+    let mut cuda = CudaToolkit::find();
+    if let Some((major, minor)) = gpus.cuda {
+        cuda.driver_cuda = Some(FoundVersion {
+            version: CudaVersion::new(major, minor),
+            source: "the driver".into(),
+        });
+    }
+    cuda
 }
 
 /// Everything that is looked at. `child` is the process that runs the cells, if there is one.

@@ -7,7 +7,6 @@ use std::time::Duration;
 use memtrack::budget::{Budget, Verdict as BudgetVerdict};
 use memtrack::capture::{HeapNote, Measurement, Watcher, WorkEnd};
 use memtrack::cell::{self, Cell};
-use memtrack::cuda_toolkit::CudaToolkit;
 use memtrack::environment::Environment;
 use memtrack::ledger::Ledger;
 use memtrack::magic::{self, Magic, TrackOptions};
@@ -223,12 +222,9 @@ impl Session {
             Magic::Report { sort, cells } => show::report(&self.ledger, sort, cells),
             Magic::Doctor => {
                 let counted = self.heap_note().not_counted.is_none();
-                let checks = doctor::checks(
-                    self.parts.link.pid(),
-                    Some(counted),
-                    &CudaToolkit::find(),
-                    &self.watcher.gpu_facts(),
-                );
+                let gpus = self.watcher.gpu_facts();
+                let cuda = doctor::cuda(&gpus);
+                let checks = doctor::checks(self.parts.link.pid(), Some(counted), &cuda, &gpus);
                 show::doctor(&checks, self.environment())
             }
             Magic::Trim => show::trim(&self.parts.link)
@@ -429,11 +425,8 @@ impl Session {
     fn environment(&mut self) -> &Environment {
         let watcher = &self.watcher;
         self.environment.get_or_insert_with(|| {
-            doctor::environment(
-                &Toolchain::find(),
-                &CudaToolkit::find(),
-                &watcher.gpu_facts(),
-            )
+            let gpus = watcher.gpu_facts();
+            doctor::environment(&Toolchain::find(), &doctor::cuda(&gpus), &gpus)
         })
     }
 }

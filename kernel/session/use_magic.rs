@@ -10,6 +10,7 @@ use memtrack::cuda_toolkit::CudaToolkit;
 use memtrack::magic::UseRequest;
 
 use super::Session;
+use crate::doctor;
 use crate::output::{Bundle, CellError, FrontEnd, Output, Stream, html_bundle};
 use crate::recipes::{self, Recipe};
 use crate::verdict::{Place, judge};
@@ -31,7 +32,8 @@ impl Session {
             )
         })?;
         let cache = std::path::absolute(&cache).unwrap_or(cache);
-        let recipe = recipes::recipe(request, &CudaToolkit::find(), &cache).map_err(fail)?;
+        let recipe = recipes::recipe(request, &doctor::cuda(&self.watcher.gpu_facts()), &cache)
+            .map_err(fail)?;
         let unpacked = recipe
             .carried
             .as_ref()
@@ -154,7 +156,7 @@ fn show(recipe: &Recipe) -> Bundle {
     let markup = html! {
         div {
             b { (recipe.title) }
-            pre style="margin:.2em 0" { (recipe.lines.join("\n")) }
+            pre style="margin:.2em 0;font-family:monospace" { (recipe.lines.join("\n")) }
             @for reason in &recipe.reasons {
                 div style="opacity:.75" { (reason) }
             }

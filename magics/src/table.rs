@@ -136,10 +136,14 @@ impl Table {
             .into(),
             rows: Vec::new(),
         };
-        let reasons = reasons(record);
         let quiet = details::quiet_gpus(record);
-        let is_shown = |row: &&Row| row.device.as_ref().is_none_or(|it| !quiet.contains(&it));
-        for row in record.rows.iter().filter(is_shown) {
+        let shown: Vec<&Row> = record
+            .rows
+            .iter()
+            .filter(|row| row.device.as_ref().is_none_or(|it| !quiet.contains(&it)))
+            .collect();
+        let reasons = reasons(&shown);
+        for row in shown {
             let mark = reasons
                 .iter()
                 .position(|(reason, _)| Some(reason) == row.unavailable.as_ref())
@@ -178,9 +182,9 @@ impl Table {
 }
 
 /// Why numbers are absent, each reason once with the rows that it is about.
-fn reasons(record: &Record) -> Vec<(String, Vec<String>)> {
+fn reasons(rows: &[&Row]) -> Vec<(String, Vec<String>)> {
     let mut reasons: Vec<(String, Vec<String>)> = Vec::new();
-    for row in &record.rows {
+    for row in rows {
         let Some(reason) = &row.unavailable else {
             continue;
         };

@@ -73,7 +73,8 @@ pub(super) fn quiet_gpus(record: &Record) -> Vec<&Device> {
                     row.kept().is_some_and(|kept| kept.unsigned_abs() < floor)
                         && row.temporary().is_some_and(|bytes| bytes < floor)
                 }
-                _ => [row.before, row.peak, row.after] == [Some(0); 3],
+                // Where the driver is loaded, the process's peak is not known.
+                _ => (row.before, row.peak.unwrap_or(0), row.after) == (Some(0), 0, Some(0)),
             }
         })
     });

@@ -209,6 +209,9 @@ pub fn gpus() -> Record {
     process.peak_method = None;
     process.exact = false;
     process.unavailable = Some("the driver lists no process here".into());
+    let mut quiet = gpu(1, Scope::Process, [0; 3], "");
+    (quiet.peak, quiet.peak_method, quiet.exact) = (None, None, false);
+    quiet.unavailable = Some("listed before and after the cell only".into());
     record.rows.extend([
         process,
         gpu(0, Scope::PoolUsed, [0, 8192, 64], "pool high-water mark"),
@@ -219,12 +222,7 @@ pub fn gpus() -> Record {
             "pool high-water mark",
         ),
         gpu(0, Scope::Device, [450, 8800, 720], sampled),
-        gpu(
-            1,
-            Scope::Process,
-            [0, 0, 0],
-            "no NVIDIA library in the process",
-        ),
+        quiet,
         gpu(1, Scope::Device, [300, 301, 301], sampled),
     ]);
     record.cuda_context = Some(CudaContext {
