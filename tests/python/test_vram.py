@@ -7,7 +7,7 @@ the kernel, unmodified cudarc in the cells. That no byte is missed on a real GPU
 import pytest
 
 from fake_gpu import DRIVER_NOT_LOADED, GPU_IS_LOST, NO_PERMISSION, NOT_SUPPORTED, FakeGpu
-from kernel_session import GiB, MiB, Session
+from kernel_session import SHARED_CACHE, GiB, MiB, Session
 
 CUDARC = (
     ':dep cudarc = { version = "=0.19.10", default-features = false, '
@@ -41,7 +41,8 @@ class Machine:
 
     def __init__(self, folder, env=None, **fields):
         self.gpu = FakeGpu(folder, **fields)
-        self.env = {**self.gpu.env, **(env or {})}
+        cache = {"MEMTRACK_CACHE_DIR": str(SHARED_CACHE)}
+        self.env = {**self.gpu.env, **cache, **(env or {})}
 
     def __enter__(self):
         self.session = Session(env=self.env)
