@@ -21,15 +21,18 @@ import functools
 import json
 import os
 import pathlib
+import shutil
 import subprocess
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 
-# The names by which programs ask the loader for the libraries.
+# The libraries' files, named as a driver's installation names them, and the names by which programs
+# ask the loader for them. The files' own names matter: they are what /proc/PID/maps shows.
+FILES = {"libnvidia-ml.so.570.00": "libfake_nvml.so", "libcuda.so.570.00": "libfake_cuda.so"}
 LINKS = {
-    "libnvidia-ml.so.1": "libfake_nvml.so",
-    "libcuda.so.1": "libfake_cuda.so",
-    "libcuda.so": "libfake_cuda.so",
+    "libnvidia-ml.so.1": "libnvidia-ml.so.570.00",
+    "libcuda.so.1": "libcuda.so.570.00",
+    "libcuda.so": "libcuda.so.1",
 }
 
 SCRIPT_FIELDS = {
@@ -85,8 +88,10 @@ class FakeGpu:
         self.folder = pathlib.Path(folder) / "fake-gpu"
         self.libraries = self.folder / "lib"
         self.libraries.mkdir(parents=True)
-        for link, library in LINKS.items():
-            (self.libraries / link).symlink_to(build() / library)
+        for file, library in FILES.items():
+            shutil.copy(build() / library, self.libraries / file)
+        for link, file in LINKS.items():
+            (self.libraries / link).symlink_to(file)
         self.script = {"devices": [{}]}
         self.write(**fields)
 

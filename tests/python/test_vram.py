@@ -155,6 +155,7 @@ def test_a_cell_that_panics_or_does_not_compile_has_its_rows(machine):
     assert result.record.status == "error"
     assert scopes(result.record) == ["process", "device"]
     assert vram(result.record)["device"]["peak_method"] == "the code did not run"
+    assert vram(result.record)["process"]["after"] >= CONTEXT
 
 
 @pytest.mark.parametrize(
