@@ -35,6 +35,9 @@ const FLUSH_INTERVAL: Duration = Duration::from_millis(20);
 
 /// How often CUDA's memory pool is looked at while a tracked cell runs.
 const CUDA_INTERVAL: Duration = memtrack::sampler::GPU_INTERVAL;
+/// … and how often it is looked whether CUDA has been loaded meanwhile. To make a context takes it
+/// much longer than this.
+const INTERVAL_WITHOUT_CUDA: Duration = Duration::from_millis(20);
 
 type UserFunction = extern "C" fn(*mut c_void) -> *mut c_void;
 type FlushFunction = extern "C" fn();
@@ -196,10 +199,18 @@ fn start_helpers(control: OwnedFd, page: &'static SharedPage) -> Result<Thread> 
         cuda_started.wait();
         loop {
             std::thread::park();
+            let mut interval = CUDA_INTERVAL;
             while IN_TRACKED_CELL.load(Ordering::Acquire) {
-                std::thread::sleep(CUDA_INTERVAL);
-                if page.phase() == Phase::Running {
-                    cuda::look(&page.gpu);
+                std::thread::sleep(interval);
+                let run = page.run_count();
+                let is_running = || page.phase() == Phase::Running && page.run_count() == run;
+                if is_running() {
+                    let has_cuda = cuda::look(&page.gpu, is_running);
+                    interval = if has_cuda {
+                        CUDA_INTERVAL
+                    } else {
+                        INTERVAL_WITHOUT_CUDA
+                    };
                 }
             }
         }

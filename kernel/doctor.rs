@@ -5,7 +5,7 @@ use memtrack::cuda_toolkit::{CudaToolkit, CudaVersion, FoundVersion};
 use memtrack::doctor::{Check, gpu_checks, host_checks, render_text};
 use memtrack::environment::Environment;
 use memtrack::gpu_facts::GpuFacts;
-use memtrack::gpu_watch::GpuWatch;
+use memtrack::gpu_watch::{FACTS_LIMIT, GpuWatch};
 use memtrack::magic::{Device, Package, UseRequest};
 
 use crate::recipes::recipe;
@@ -18,7 +18,7 @@ use crate::workdir::cache_dir;
 /// None today; a command returns a result.
 pub fn doctor() -> Result<()> {
     let toolchain = Toolchain::find();
-    let gpus = GpuWatch::start().facts();
+    let gpus = GpuWatch::start().facts(FACTS_LIMIT);
     let cuda = cuda(&gpus);
     let environment = environment(&toolchain, &cuda, &gpus);
     let heap = cfg!(all(target_os = "linux", target_env = "gnu"));

@@ -8,6 +8,7 @@ use memtrack::budget::{Budget, Verdict as BudgetVerdict};
 use memtrack::capture::{HeapNote, Measurement, Watcher, WorkEnd};
 use memtrack::cell::{self, Cell};
 use memtrack::environment::Environment;
+use memtrack::gpu_watch::FACTS_LIMIT;
 use memtrack::ledger::Ledger;
 use memtrack::magic::{self, Magic, TrackOptions};
 use memtrack::record::{CellInfo, CellStatus, Record};
@@ -26,6 +27,9 @@ mod use_magic;
 
 /// How long a new child may take to say hello.
 const CHILD_LIMIT: Duration = Duration::from_secs(10);
+
+/// How long the first record may wait for facts about the GPUs.
+const QUICK_FACTS: Duration = Duration::from_millis(500);
 
 /// A cell to execute.
 pub struct CellRequest {
@@ -122,6 +126,7 @@ impl Session {
 
     /// Does ahead what the first cells would wait for.
     pub fn warm(&mut self) {
+        self.environment(FACTS_LIMIT);
         if let Ok(engine) = &mut self.engine {
             engine.warm();
         }
@@ -222,10 +227,10 @@ impl Session {
             Magic::Report { sort, cells } => show::report(&self.ledger, sort, cells),
             Magic::Doctor => {
                 let counted = self.heap_note().not_counted.is_none();
-                let gpus = self.watcher.gpu_facts();
+                let gpus = self.watcher.gpu_facts(FACTS_LIMIT);
                 let cuda = doctor::cuda(&gpus);
                 let checks = doctor::checks(self.parts.link.pid(), Some(counted), &cuda, &gpus);
-                show::doctor(&checks, self.environment())
+                show::doctor(&checks, &self.environment(FACTS_LIMIT))
             }
             Magic::Trim => show::trim(&self.parts.link)
                 .map_err(|reason| CellError::plain("TrimError", reason))?,
@@ -324,7 +329,7 @@ impl Session {
         measurement: Measurement,
     ) -> Record {
         let first = !std::mem::replace(&mut self.facts_sent, true);
-        let environment = self.environment().reference(first);
+        let environment = self.environment(QUICK_FACTS).reference(first);
         Record {
             schema: 1,
             cell: CellInfo {
@@ -422,12 +427,18 @@ impl Session {
     }
 
     /// The machine's fingerprint.
-    fn environment(&mut self) -> &Environment {
-        let watcher = &self.watcher;
-        self.environment.get_or_insert_with(|| {
-            let gpus = watcher.gpu_facts();
-            doctor::environment(&Toolchain::find(), &doctor::cuda(&gpus), &gpus)
-        })
+    ///
+    /// A driver that does not answer within `limit` leaves its facts unknown, for this time only.
+    fn environment(&mut self, limit: Duration) -> Environment {
+        if let Some(environment) = &self.environment {
+            return environment.clone();
+        }
+        let gpus = self.watcher.gpu_facts(limit);
+        let environment = doctor::environment(&Toolchain::find(), &doctor::cuda(&gpus), &gpus);
+        if gpus.answered {
+            self.environment = Some(environment.clone());
+        }
+        environment
     }
 }
 

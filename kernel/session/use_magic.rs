@@ -7,6 +7,7 @@ use std::sync::Arc;
 
 use maud::html;
 use memtrack::cuda_toolkit::CudaToolkit;
+use memtrack::gpu_watch::FACTS_LIMIT;
 use memtrack::magic::UseRequest;
 
 use super::Session;
@@ -32,8 +33,12 @@ impl Session {
             )
         })?;
         let cache = std::path::absolute(&cache).unwrap_or(cache);
-        let recipe = recipes::recipe(request, &doctor::cuda(&self.watcher.gpu_facts()), &cache)
-            .map_err(fail)?;
+        let recipe = recipes::recipe(
+            request,
+            &doctor::cuda(&self.watcher.gpu_facts(FACTS_LIMIT)),
+            &cache,
+        )
+        .map_err(fail)?;
         let unpacked = recipe
             .carried
             .as_ref()

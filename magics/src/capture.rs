@@ -10,7 +10,7 @@
 use std::io;
 use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use crate::gpu_facts::GpuFacts;
 use crate::gpu_watch::{GpuLook, GpuWatch};
@@ -121,9 +121,9 @@ impl Watcher {
         }
     }
 
-    /// What is known of the machine's GPUs beside their use. Waits for the driver.
-    pub fn gpu_facts(&self) -> GpuFacts {
-        self.gpus.facts()
+    /// What is known of the machine's GPUs beside their use. Waits for the driver up to `limit`.
+    pub fn gpu_facts(&self, limit: Duration) -> GpuFacts {
+        self.gpus.facts(limit)
     }
 
     /// How many processes the system has killed for lack of memory, where it tells.

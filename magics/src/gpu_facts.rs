@@ -17,6 +17,8 @@ pub struct GpuFacts {
     pub gpus: Result<Vec<GpuFact>, GpuAbsence>,
     /// Whether pids mean the same here as to the driver: not so in most containers.
     pub pids_are_global: bool,
+    /// Whether NVML answered in time; if not, all this may be known later.
+    pub answered: bool,
 }
 
 /// One GPU, or one instance of a GPU in MIG mode.
@@ -47,6 +49,7 @@ impl GpuFacts {
                 .map(|gpus| gpus.iter().map(GpuFact::of).collect())
                 .map_err(Clone::clone),
             pids_are_global: pids_are_global(),
+            answered: true,
         }
     }
 
@@ -57,6 +60,7 @@ impl GpuFacts {
             cuda: None,
             gpus: Err(absence),
             pids_are_global: pids_are_global(),
+            answered: false,
         }
     }
 
@@ -98,7 +102,7 @@ impl GpuFact {
             memory: gpu.memory(),
             mig: gpu.is_mig_instance(),
             virtualization: gpu.virtualization(),
-            processes: gpu.processes().map(|processes| processes.len()),
+            processes: gpu.processes(0).map(|processes| processes.rows.len()),
         }
     }
 }

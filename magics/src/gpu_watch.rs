@@ -3,13 +3,14 @@
 
 use std::collections::HashMap;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
 use std::time::Duration;
 
 use crate::gpu_facts::GpuFacts;
 use crate::page::PageMapping;
 use crate::probe::cuda::is_driver_library;
-use crate::probe::nvml::{Gpu, GpuAbsence, GpuProcess, NvmlProbe};
+use crate::probe::nvml::{Gpu, GpuAbsence, GpuProcess, NvmlProbe, ProcessList};
 use crate::record::Device;
 use crate::sampler::GPU_INTERVAL;
 
@@ -17,9 +18,9 @@ mod visible;
 
 /// How long the end of a cell may wait for the last readings. They take some milliseconds.
 const ANSWER_LIMIT: Duration = Duration::from_millis(500);
-/// How long the question for facts may wait: the driver may have to start up, which takes seconds
+/// How long a question for facts may wait where nobody waits for a table: the driver may have to start up, which takes seconds
 /// where nothing keeps it running.
-const FACTS_LIMIT: Duration = Duration::from_secs(10);
+pub const FACTS_LIMIT: Duration = Duration::from_secs(10);
 
 /// What was seen of the GPUs around one piece of work.
 pub type GpuSamples = Result<Vec<GpuSample>, GpuAbsence>;
@@ -53,24 +54,33 @@ pub struct Processes {
     /// told.
     pub driver_before: Option<bool>,
     /// Before the work.
-    pub before: Result<Vec<GpuProcess>, String>,
+    pub before: Result<ProcessList, String>,
     /// After the work.
-    pub after: Result<Vec<GpuProcess>, String>,
+    pub after: Result<ProcessList, String>,
 }
 
 /// The running thread.
 pub struct GpuWatch {
     requests: Sender<Request>,
+    /// Set when the thread did not answer in time, until it does: nobody waits for it meanwhile.
+    stalled: Arc<AtomicBool>,
 }
 
 /// One piece of work that is being watched.
 pub struct GpuLook {
     requests: Sender<Request>,
-    ended: bool,
+    stalled: Arc<AtomicBool>,
+    /// Whether the thread knows of it and is still to be told of its end.
+    open: bool,
 }
 
 enum Request {
-    Begin(Arc<PageMapping>, i32),
+    Begin {
+        page: Arc<PageMapping>,
+        worker: i32,
+        /// The page's count of runs before the work.
+        runs_before: u64,
+    },
     End {
         list_processes: bool,
         reply: Sender<GpuSamples>,
@@ -91,32 +101,43 @@ impl GpuWatch {
     /// Starts the thread, which loads NVML.
     pub fn start() -> GpuWatch {
         let (requests, inbox) = channel();
+        let stalled = Arc::new(AtomicBool::new(false));
+        let for_thread = Arc::clone(&stalled);
         // Without the thread nobody answers, and the rows say so.
         let _ = std::thread::Builder::new()
             .name("memtrack-gpu".into())
             .spawn(move || {
                 crate::heap::ignore_this_thread();
-                Watching::new(inbox).run();
+                Watching::new(inbox, for_thread).run();
             });
-        GpuWatch { requests }
+        GpuWatch { requests, stalled }
     }
 
     /// Looks at the GPUs from here on, for the next work of `worker`. Does not wait.
     pub fn begin(&self, page: Arc<PageMapping>, worker: i32) -> GpuLook {
-        let _ = self.requests.send(Request::Begin(page, worker));
+        let runs_before = page.page().run_count();
+        let open = !self.stalled.load(Relaxed);
+        if open {
+            let _ = self.requests.send(Request::Begin {
+                page,
+                worker,
+                runs_before,
+            });
+        }
         GpuLook {
             requests: self.requests.clone(),
-            ended: false,
+            stalled: Arc::clone(&self.stalled),
+            open,
         }
     }
 
-    /// What is known of the GPUs beside their use. Waits for NVML.
-    pub fn facts(&self) -> GpuFacts {
+    /// What is known of the GPUs beside their use. Waits for NVML up to `limit`.
+    pub fn facts(&self, limit: Duration) -> GpuFacts {
         let (reply, answer) = channel();
         let _ = self.requests.send(Request::Facts(reply));
         answer
-            .recv_timeout(FACTS_LIMIT)
-            .unwrap_or_else(|_| GpuFacts::unknown(silent(FACTS_LIMIT)))
+            .recv_timeout(limit)
+            .unwrap_or_else(|_| GpuFacts::unknown(silent(limit)))
     }
 }
 
@@ -125,7 +146,9 @@ impl GpuLook {
     /// hold memory of a GPU, so that it is worth to ask for the processes, which takes
     /// milliseconds.
     pub fn end(mut self, list_processes: bool) -> GpuSamples {
-        self.ended = true;
+        if !std::mem::take(&mut self.open) {
+            return Err(silent(ANSWER_LIMIT));
+        }
         let (reply, answer) = channel();
         let request = Request::End {
             list_processes,
@@ -134,15 +157,16 @@ impl GpuLook {
         self.requests
             .send(request)
             .map_err(|_| silent(ANSWER_LIMIT))?;
-        answer
-            .recv_timeout(ANSWER_LIMIT)
-            .unwrap_or_else(|_| Err(silent(ANSWER_LIMIT)))
+        answer.recv_timeout(ANSWER_LIMIT).unwrap_or_else(|_| {
+            self.stalled.store(true, Relaxed);
+            Err(silent(ANSWER_LIMIT))
+        })
     }
 }
 
 impl Drop for GpuLook {
     fn drop(&mut self) {
-        if !self.ended {
+        if self.open {
             let _ = self.requests.send(Request::Stop);
         }
     }
@@ -151,6 +175,7 @@ impl Drop for GpuLook {
 /// The thread's own state.
 struct Watching {
     inbox: Receiver<Request>,
+    stalled: Arc<AtomicBool>,
     nvml: Option<NvmlProbe>,
     gpus: Result<Vec<Gpu>, GpuAbsence>,
     /// By the device's place in `gpus`: whose baseline it is, and the processes.
@@ -160,17 +185,21 @@ struct Watching {
 /// One piece of work.
 struct Work {
     page: Arc<PageMapping>,
+    worker: i32,
     runs_before: u64,
+    /// Whether the code has begun. It never takes that back, though a new process counts from 0.
+    begun: bool,
     samples: Vec<GpuSample>,
     /// Places in the list of GPUs, one for each sample.
     places: Vec<usize>,
 }
 
 impl Watching {
-    fn new(inbox: Receiver<Request>) -> Watching {
+    fn new(inbox: Receiver<Request>, stalled: Arc<AtomicBool>) -> Watching {
         let nvml = NvmlProbe::open();
         Watching {
             inbox,
+            stalled,
             gpus: match &nvml {
                 Ok(nvml) => nvml.gpus(),
                 Err(absence) => Err(absence.clone()),
@@ -195,8 +224,15 @@ impl Watching {
                 }
             };
             match request {
-                Ok(Request::Begin(page, worker)) => {
-                    work = self.gpus.is_ok().then(|| self.begin(page, worker));
+                Ok(Request::Begin {
+                    page,
+                    worker,
+                    runs_before,
+                }) => {
+                    work = self
+                        .gpus
+                        .is_ok()
+                        .then(|| self.begin(page, worker, runs_before));
                 }
                 Ok(Request::End {
                     list_processes,
@@ -216,60 +252,74 @@ impl Watching {
                 Err(RecvTimeoutError::Timeout) => {}
                 Err(RecvTimeoutError::Disconnected) => return,
             }
+            self.stalled.store(false, Relaxed);
         }
     }
 
-    fn begin(&mut self, page: Arc<PageMapping>, worker: i32) -> Work {
-        let driver = has_driver(worker);
+    fn begin(&mut self, page: Arc<PageMapping>, worker: i32, runs_before: u64) -> Work {
         let gpus = self.gpus.as_deref().unwrap_or_default();
         let places = visible::of_environment(gpus);
-        let samples = places
-            .iter()
-            .map(|place| {
-                let gpu = &gpus[*place];
-                let memory = gpu.memory();
-                let before = gpu.processes();
-                if let (Some(false), Ok(processes)) = (driver, &before) {
-                    self.baselines.insert(*place, (worker, processes.clone()));
-                }
-                let baseline = self.baselines.get(place);
-                GpuSample {
-                    device: gpu.device.clone(),
-                    uuid: gpu.uuid,
-                    total: memory.as_ref().ok().map(|memory| memory.total),
-                    before: memory.map(|memory| memory.used),
-                    peak: None,
-                    after: Err("not read yet".into()),
-                    processes: Processes {
-                        baseline: baseline
-                            .filter(|(whose, _)| *whose == worker)
-                            .map(|(_, processes)| processes.clone()),
-                        driver_before: driver,
-                        before,
-                        after: Ok(Vec::new()),
-                    },
-                }
-            })
-            .collect();
-        Work {
-            runs_before: page.page().run_count(),
-            page,
-            samples,
+        let mut work = Work {
+            samples: Vec::new(),
             places,
+            page,
+            worker,
+            runs_before,
+            begun: false,
+        };
+        // What is read after the code has begun is not how things stood before it.
+        let late = || "the code had begun before the driver answered".to_owned();
+        for place in work.places.clone() {
+            let gpu = &gpus[place];
+            let memory = gpu.memory();
+            let total = memory.as_ref().ok().map(|memory| memory.total);
+            let before = match work.has_begun() {
+                true => Err(late()),
+                false => memory.map(|memory| memory.used),
+            };
+            let mut processes = gpu.processes(worker.unsigned_abs());
+            if work.has_begun() {
+                processes = Err(late());
+            }
+            // Asked after the list: a worker without the driver now had none then.
+            let driver = has_driver(worker);
+            if let (Some(false), Ok(list)) = (driver, &processes) {
+                self.baselines.insert(place, (worker, list.rows.clone()));
+            }
+            let baseline = self.baselines.get(&place);
+            work.samples.push(GpuSample {
+                device: gpu.device.clone(),
+                uuid: gpu.uuid,
+                total,
+                before,
+                peak: None,
+                after: Err("not read yet".into()),
+                processes: Processes {
+                    baseline: baseline
+                        .filter(|(whose, _)| *whose == worker)
+                        .map(|(_, processes)| processes.clone()),
+                    driver_before: driver,
+                    before: processes,
+                    after: Ok(ProcessList::default()),
+                },
+            });
         }
+        work
     }
 
     /// One look at each device. A GPU that is lost keeps what was seen of it before.
     fn sample(&self, work: &mut Work) {
-        for (sample, place) in work.samples.iter_mut().zip(&work.places) {
-            let Some(used) = self.used(*place) else {
+        for index in 0..work.samples.len() {
+            let Some(used) = self.used(work.places[index]) else {
                 continue;
             };
             // Asked after the reading: if the code has not begun by now, it had not begun then.
-            if work.page.page().run_count() == work.runs_before {
-                sample.before = Ok(used);
-            } else {
+            let has_begun = work.has_begun();
+            let sample = &mut work.samples[index];
+            if has_begun {
                 sample.peak = sample.peak.max(Some(used));
+            } else {
+                sample.before = Ok(used);
             }
         }
     }
@@ -281,14 +331,24 @@ impl Watching {
 
     fn end(&self, mut work: Work, list_processes: bool) -> Vec<GpuSample> {
         let gpus = self.gpus.as_deref().unwrap_or_default();
+        // The quick readings of all devices first, as near to the work's end as can be.
         for (sample, place) in work.samples.iter_mut().zip(&work.places) {
-            let gpu = &gpus[*place];
-            sample.after = gpu.memory().map(|memory| memory.used);
-            if list_processes {
-                sample.processes.after = gpu.processes();
+            sample.after = gpus[*place].memory().map(|memory| memory.used);
+        }
+        if list_processes {
+            let worker = work.worker.unsigned_abs();
+            for (sample, place) in work.samples.iter_mut().zip(&work.places) {
+                sample.processes.after = gpus[*place].processes(worker);
             }
         }
         work.samples
+    }
+}
+
+impl Work {
+    fn has_begun(&mut self) -> bool {
+        self.begun |= self.page.page().run_count() != self.runs_before;
+        self.begun
     }
 }
 

@@ -264,9 +264,15 @@ pub struct Device {
 }
 
 impl Device {
+    /// Begins the name of a device that NVML does not tell of; its index is CUDA's then.
+    pub(crate) const BY_CUDA: &str = "CUDA device";
+
     /// The device's name in tables: `GPU 0`, or for an instance of a GPU in MIG mode `GPU 0 MIG-1a2b`
     /// with the first digits of its UUID, because instances share the GPU's index.
     pub fn label(&self) -> String {
+        if self.name.starts_with(Device::BY_CUDA) {
+            return self.name.clone();
+        }
         match self.uuid.as_deref().and_then(|uuid| uuid.get(..8)) {
             Some(instance) if instance.starts_with("MIG-") => {
                 format!("GPU {} {instance}", self.index)

@@ -10,7 +10,7 @@ use super::rows::{DID_NOT_RUN, DIED, REPLACED};
 use crate::gpu_watch::{GpuSample, GpuSamples};
 use crate::page::known;
 use crate::probe::cuda::{self, DevicePage, GpuPage, PoolPage, Presence};
-use crate::probe::nvml::{GpuAbsence, GpuProcess, pids_are_global};
+use crate::probe::nvml::{GpuAbsence, GpuProcess, ProcessList, pids_are_global};
 use crate::record::{CudaContext, Device, Memory, Row, Scope};
 use crate::sampler::GPU_INTERVAL;
 
@@ -65,7 +65,7 @@ struct Trust<'a> {
     baseline: Option<&'a [GpuProcess]>,
 }
 
-fn held(list: &Result<Vec<GpuProcess>, String>, trust: &Trust) -> Held {
+fn held(list: &Result<ProcessList, String>, trust: &Trust) -> Held {
     if trust.driver == Some(false) {
         return Held::Nothing;
     }
@@ -84,22 +84,41 @@ fn held(list: &Result<Vec<GpuProcess>, String>, trust: &Trust) -> Held {
                 .into(),
         )
     };
-    if let Some(row) = list.iter().find(|row| row.pid == trust.pid) {
-        return row.used.map_or_else(not_told, Held::Listed);
-    }
-    if trust.pids_are_global && !trust.has_context {
-        return Held::Nothing;
-    }
-    let new: Vec<&GpuProcess> = list
+    // A context takes memory, so nothing means that the driver hides it.
+    let told = |used: Option<u64>| used.filter(|bytes| *bytes > 0 || !trust.has_context);
+    // One that was on the GPU before this process used it is another of the same number: pids of
+    // the machine can be those of a container too.
+    let is_new = |row: &&GpuProcess| {
+        trust
+            .baseline
+            .is_some_and(|baseline| baseline.iter().all(|known| known.pid != row.pid))
+    };
+    let own = list
+        .rows
         .iter()
-        .filter(|row| {
-            trust
-                .baseline
-                .is_some_and(|baseline| baseline.iter().all(|known| known.pid != row.pid))
-        })
-        .collect();
-    match (new[..].as_ref(), list.is_empty()) {
-        ([one], _) if trust.has_context => one.used.map_or_else(not_told, Held::Inferred),
+        .find(|row| row.pid == trust.pid)
+        .filter(|row| trust.pids_are_global || trust.baseline.is_none() || is_new(row));
+    if let Some(row) = own {
+        return told(row.used).map_or_else(not_told, Held::Listed);
+    }
+    if trust.pids_are_global {
+        return match (trust.has_context, list.complete) {
+            (false, true) => Held::Nothing,
+            (false, false) => Held::Unknown(
+                "the driver lists processes with CUDA only, and this one may use the GPU in another \
+                 way (OpenGL, Vulkan); see the device row"
+                    .into(),
+            ),
+            (true, _) => Held::Unknown(
+                "the driver does not list this process, as under CUDA's multi-process service; see \
+                 the pool and device rows"
+                    .into(),
+            ),
+        };
+    }
+    let new: Vec<&GpuProcess> = list.rows.iter().filter(is_new).collect();
+    match (&new[..], list.rows.is_empty()) {
+        ([one], _) if trust.has_context => told(one.used).map_or_else(not_told, Held::Inferred),
         (_, true) => Held::Unknown(
             "the driver lists no process here, as in most containers: start the container with \
              --pid=host to have this process told apart; see the pool and device rows"
@@ -142,15 +161,12 @@ impl GpuView<'_> {
         // CUDA without NVML: the pools are still known.
         for (number, slot) in self.page.devices.iter().enumerate() {
             let Some(uuid) = slot.uuid() else { continue };
-            let by_nvml = self.samples.as_ref().is_ok_and(|samples| {
-                samples.is_empty() || samples.iter().any(|sample| sample.uuid == Some(uuid))
-            });
+            let by_nvml = self
+                .samples
+                .as_ref()
+                .is_ok_and(|samples| samples.iter().any(|sample| sample.uuid == Some(uuid)));
             if !by_nvml {
-                let device = Device {
-                    index: number as u32,
-                    uuid: None,
-                    name: format!("CUDA device {number}"),
-                };
+                let device = cuda_device(number, uuid);
                 rows.extend(self.pool_rows(Some(slot), &device, None));
             }
         }
@@ -201,7 +217,9 @@ impl GpuView<'_> {
                 row.peak_method = Some(DID_NOT_RUN.into());
             }
             (WorkEnd::Finished, Some(0), _) if driver_after == Some(false) => {
-                (row.peak, row.exact) = (Some(0), true);
+                row.peak = Some(0);
+                // Unless it was loaded, used and unloaded in between.
+                row.exact = self.page.nothing_unloaded.load(Relaxed) == 1;
                 row.peak_method = Some("no NVIDIA library in the process".into());
             }
             (WorkEnd::Finished, Some(after), Some(above)) => {
@@ -215,7 +233,10 @@ impl GpuView<'_> {
         }
         row.unavailable = after.reason().or(before.reason());
         if row.peak.is_none() && row.unavailable.is_none() {
-            row.unavailable = Some(NO_PEAK.into());
+            row.unavailable = Some(match inferred {
+                false => NO_PEAK.into(),
+                true => format!("inferred from the one process that is new on this GPU; {NO_PEAK}"),
+            });
         }
         row
     }
@@ -260,33 +281,41 @@ impl GpuView<'_> {
         row.before = at(&slot.before);
         let every = GPU_INTERVAL.as_millis();
         let released = slot.released.load(Relaxed) == 1;
+        let changed = released || slot.pool_changed.load(Relaxed) == 1;
+        // A mark that was not set back may be of an earlier cell.
+        let marks_are_ours =
+            slot.before.context() != Presence::Present || slot.marks_reset.load(Relaxed) == 1;
+        let seen = known(if marks_are_ours {
+            high(&slot.seen)
+        } else {
+            now(&slot.seen)
+        });
         match (self.end, slot.after.context()) {
             (WorkEnd::Died { .. }, _) => {
                 row.unavailable = Some(DIED.into());
-                row.peak = known(high(&slot.seen));
+                row.peak = seen;
                 row.peak_method = Some(format!(
                     "pool high-water mark, read every {every} ms until it ended"
                 ));
             }
             (_, Presence::Present) => {
                 row.after = at(&slot.after);
-                let was_there = slot.before.context() == Presence::Present;
-                if was_there && slot.marks_reset.load(Relaxed) == 0 {
-                    // The mark may be of an earlier cell.
-                    row.peak = known(now(&slot.seen));
-                    row.peak_method = Some(format!("sampled every {every} ms"));
-                } else {
-                    row.peak = known(high(&slot.after));
-                    row.exact = !released;
-                    row.peak_method = Some(match released {
+                if marks_are_ours {
+                    row.peak = known(high(&slot.after)).max(seen);
+                    row.exact = !changed;
+                    row.peak_method = Some(match changed {
                         false => "pool high-water mark".into(),
-                        true => "pool high-water mark since the context was made anew".into(),
+                        true => "at least: the cell changed pool or context, whose marks are lost"
+                            .into(),
                     });
+                } else {
+                    row.peak = seen;
+                    row.peak_method = Some(format!("sampled every {every} ms"));
                 }
             }
-            _ => {
+            (_, Presence::Absent) => {
                 row.after = Some(0);
-                row.peak = known(high(&slot.seen));
+                row.peak = seen;
                 row.peak_method = Some(format!(
                     "pool high-water mark, read up to {every} ms before the context was released"
                 ));
@@ -297,6 +326,13 @@ impl GpuView<'_> {
                             .into(),
                     );
                 }
+            }
+            (_, Presence::Unknown) => {
+                row.peak = seen;
+                row.peak_method = Some(format!(
+                    "at least: pool high-water mark, read every {every} ms"
+                ));
+                reason.get_or_insert(cuda::explain_unread(&slot.after));
             }
         }
         if row.peak.is_some() {
@@ -337,7 +373,10 @@ impl GpuView<'_> {
         let made = |slot: &&DevicePage| {
             slot.before.context() != Presence::Present && slot.after.context() == Presence::Present
         };
-        let slot = self.page.devices.iter().find(made)?;
+        let mut those = self.page.devices.iter().filter(made);
+        let slot = those.next()?;
+        // What several contexts cost the host cannot be told apart.
+        let alone = those.next().is_none();
         let sample = samples.iter().find(|sample| sample.uuid == slot.uuid());
         let of_device = |scope| {
             let device = &sample?.device;
@@ -360,14 +399,22 @@ impl GpuView<'_> {
             .iter()
             .find(|row| (row.memory, row.scope) == (Memory::Ram, Scope::Process));
         let of_kind = |kind: fn(&crate::record::Split) -> Option<u64>| {
-            let (before, after) = (ram?.split_before.as_ref()?, ram?.split_after.as_ref()?);
+            let ram = ram.filter(|_| alone)?;
+            let (before, after) = (ram.split_before.as_ref()?, ram.split_after.as_ref()?);
             kind(after)?.checked_sub(kind(before)?)
         };
         let vram = of_process
             .or(of_whole)
             .and_then(|growth| growth.checked_sub(pool?));
         Some(CudaContext {
-            device: sample.map_or(0, |sample| sample.device.index),
+            device: match sample {
+                Some(sample) => sample.device.index,
+                None => self
+                    .page
+                    .devices
+                    .iter()
+                    .position(|other| std::ptr::eq(other, slot))? as u32,
+            },
             vram_source: source.filter(|_| vram.is_some()),
             vram,
             ram_anon: of_kind(|split| split.anon),
@@ -379,6 +426,17 @@ impl GpuView<'_> {
 /// A kind of pool row: its scope, its fields for the present value and for the mark.
 type Kind = (Scope, Field, Field);
 type Field = fn(&PoolPage) -> &std::sync::atomic::AtomicU64;
+
+/// A device that only CUDA tells of, under CUDA's number.
+fn cuda_device(number: usize, uuid: [u8; 16]) -> Device {
+    let digits: String = uuid.iter().map(|byte| format!("{byte:02x}")).collect();
+    let parts = [0..8, 8..12, 12..16, 16..20, 20..32].map(|part| &digits[part]);
+    Device {
+        index: number as u32,
+        uuid: Some(format!("GPU-{}", parts.join("-"))),
+        name: format!("{} {number}", Device::BY_CUDA),
+    }
+}
 
 fn row(scope: Scope, device: &Device, total: Option<u64>) -> Row {
     Row {

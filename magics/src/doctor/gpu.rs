@@ -183,6 +183,7 @@ mod tests {
             cuda: Some((12, 8)),
             gpus,
             pids_are_global: false,
+            answered: true,
         }
     }
 

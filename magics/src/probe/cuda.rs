@@ -17,7 +17,7 @@
 
 use std::ffi::{CStr, c_int, c_uint, c_void};
 use std::sync::OnceLock;
-use std::sync::atomic::{AtomicU32, AtomicU64, Ordering::*};
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering::*};
 
 use libloading::os::unix::{Library, RTLD_NOW};
 
@@ -33,6 +33,10 @@ pub struct GpuPage {
     pub driver_before: AtomicU32,
     /// The same after it.
     pub driver_after: AtomicU32,
+    /// 1 if no library was unloaded between the two: then one that is there at neither end was not
+    /// there between them.
+    pub nothing_unloaded: AtomicU32,
+    unloads_before: AtomicU64,
     /// CUDA's devices, by CUDA's own numbers.
     pub devices: [DevicePage; DEVICES],
 }
@@ -49,8 +53,12 @@ pub struct DevicePage {
     pub after: PoolPage,
     /// 1 if both marks were set back before the user's code ran.
     pub marks_reset: AtomicU32,
-    /// 1 if the context was seen to be gone while the user's code ran, after it had been there.
+    /// 1 if the context was seen to be gone while the user's code ran, after it had been there, or
+    /// the marks to have fallen: then it was made anew, and so was the pool.
     pub released: AtomicU32,
+    /// 1 if another pool became the device's present one while the user's code ran.
+    pub pool_changed: AtomicU32,
+    pool: AtomicU64,
 }
 
 /// The pool of one device at one time. Sizes in bytes.
@@ -100,6 +108,7 @@ impl GpuPage {
     pub fn clear(&self) {
         self.driver_before.store(0, Relaxed);
         self.driver_after.store(0, Relaxed);
+        self.nothing_unloaded.store(0, Relaxed);
         for device in &self.devices {
             device.uuid[0].store(0, Relaxed);
             device.uuid[1].store(0, Relaxed);
@@ -108,6 +117,8 @@ impl GpuPage {
             device.after.clear();
             device.marks_reset.store(0, Relaxed);
             device.released.store(0, Relaxed);
+            device.pool_changed.store(0, Relaxed);
+            device.pool.store(0, Relaxed);
         }
     }
 
@@ -148,14 +159,13 @@ impl PoolPage {
     fn clear(&self) {
         self.context.store(0, Relaxed);
         self.error.store(0, Relaxed);
-        self.set(None, None, None, None);
+        self.set([None; 4]);
     }
 
     /// As if the context were active and the pool read as used, its mark, reserved, its mark.
     #[cfg(test)]
     pub(crate) fn fill(&self, values: [u64; 4]) {
-        let [used, used_high, reserved, reserved_high] = values.map(Some);
-        self.set(used, used_high, reserved, reserved_high);
+        self.set(values.map(Some));
         Presence::put(&self.context, true);
     }
 
@@ -172,17 +182,45 @@ impl PoolPage {
         Presence::put(&self.context, true);
     }
 
-    fn set(
-        &self,
-        used: Option<u64>,
-        used_high: Option<u64>,
-        reserved: Option<u64>,
-        reserved_high: Option<u64>,
-    ) {
-        put(&self.used, used);
-        put(&self.used_high, used_high);
-        put(&self.reserved, reserved);
-        put(&self.reserved_high, reserved_high);
+    fn set(&self, values: [Option<u64>; 4]) {
+        let fields = [
+            &self.used,
+            &self.used_high,
+            &self.reserved,
+            &self.reserved_high,
+        ];
+        for (field, value) in fields.into_iter().zip(values) {
+            put(field, value);
+        }
+    }
+
+    fn store(&self, look: &Look) {
+        match look {
+            Look::NoContext => Presence::put(&self.context, false),
+            Look::Failed(error) => {
+                self.error.store(*error, Relaxed);
+                self.context.store(0, Release);
+            }
+            Look::Pool { values, error, .. } => {
+                self.set(*values);
+                self.error.store(*error, Relaxed);
+                Presence::put(&self.context, true);
+            }
+        }
+    }
+
+    /// As [`PoolPage::store`], but of the marks the highest are kept.
+    fn raise(&self, look: &Look) {
+        let marks = [known(&self.used_high), known(&self.reserved_high)];
+        self.store(look);
+        if let Look::Pool { .. } = look {
+            for (field, earlier) in [&self.used_high, &self.reserved_high]
+                .into_iter()
+                .zip(marks)
+            {
+                put(field, known(field).max(earlier));
+            }
+        }
     }
 }
 
@@ -203,7 +241,12 @@ pub fn is_driver_library(file: &str) -> bool {
 
 /// Whether a library whose file name `matches` is loaded.
 fn loaded_library(matches: impl Fn(&str) -> bool) -> bool {
-    type Matches<'a> = (&'a dyn Fn(&str) -> bool, bool);
+    look_at_libraries(&matches).0
+}
+
+/// Whether a library whose file name `matches` is loaded, and how many were unloaded so far.
+fn look_at_libraries(matches: &dyn Fn(&str) -> bool) -> (bool, u64) {
+    type Matches<'a> = (&'a dyn Fn(&str) -> bool, bool, u64);
     unsafe extern "C" fn visit(
         info: *mut libc::dl_phdr_info,
         _: usize,
@@ -211,6 +254,8 @@ fn loaded_library(matches: impl Fn(&str) -> bool) -> bool {
     ) -> c_int {
         // SAFETY: both pointers are valid for the call: the loader's own, and ours from below.
         let (name, wanted) = unsafe { ((*info).dlpi_name, &mut *data.cast::<Matches>()) };
+        // SAFETY: as above.
+        wanted.2 = unsafe { (*info).dlpi_subs };
         if name.is_null() {
             return 0;
         }
@@ -220,10 +265,10 @@ fn loaded_library(matches: impl Fn(&str) -> bool) -> bool {
         wanted.1 = std::str::from_utf8(file).is_ok_and(wanted.0);
         c_int::from(wanted.1)
     }
-    let mut wanted: Matches = (&matches, false);
+    let mut wanted: Matches = (matches, false, 0);
     // SAFETY: `visit` has the type that is asked for and does not outlive the call.
     unsafe { libc::dl_iterate_phdr(Some(visit), (&raw mut wanted).cast()) };
-    wanted.1
+    (wanted.1, wanted.2)
 }
 
 type CuResult = c_uint;
@@ -257,14 +302,16 @@ struct PoolFunctions {
 
 /// The driver, if the user's code has loaded it.
 fn driver() -> Option<&'static Driver> {
-    static DRIVER: OnceLock<Option<Driver>> = OnceLock::new();
-    match DRIVER.get() {
-        Some(driver) => driver.as_ref(),
-        None if loaded_library(|name| name.starts_with("libcuda.so")) => {
-            DRIVER.get_or_init(Driver::find).as_ref()
-        }
-        None => None,
+    static DRIVER: OnceLock<Driver> = OnceLock::new();
+    if let Some(driver) = DRIVER.get() {
+        return Some(driver);
     }
+    // Only success is remembered: a library that is just being loaded cannot be opened yet.
+    if !loaded_library(|name| name.starts_with("libcuda.so")) {
+        return None;
+    }
+    let driver = Driver::find()?;
+    Some(DRIVER.get_or_init(|| driver))
 }
 
 impl Driver {
@@ -290,7 +337,8 @@ impl Driver {
                 pool: PoolFunctions::find(&library),
             }
         };
-        // The functions must stay; a library in use is never unloaded in practice.
+        // The functions must stay, so the user's code cannot unload the library any more. NVIDIA's
+        // cannot be unloaded and used again anyway.
         std::mem::forget(library);
         Some(driver)
     }
@@ -315,36 +363,44 @@ impl Driver {
         (unsafe { (self.device_uuid)(&mut uuid, device) } == SUCCESS).then_some(uuid)
     }
 
-    fn context_is_active(&self, device: CuDevice) -> bool {
+    /// Whether the device's primary context is active, or the driver's error.
+    fn context_is_active(&self, device: CuDevice) -> Result<bool, CuResult> {
         let (mut flags, mut active) = (0, 0);
         // SAFETY: valid places for the answers.
-        let result = unsafe { (self.context_state)(device, &mut flags, &mut active) };
-        result == SUCCESS && active != 0
+        match unsafe { (self.context_state)(device, &mut flags, &mut active) } {
+            SUCCESS => Ok(active != 0),
+            error => Err(error),
+        }
     }
 
-    /// Reads the device's pool into `page`. Whether its context is active.
-    fn read(&self, device: CuDevice, page: &PoolPage) -> bool {
-        let active = self.context_is_active(device);
-        if active {
-            match self.pool_of(device) {
-                Ok(pool) => {
-                    page.set(
-                        pool.get(USED_MEM_CURRENT),
-                        pool.get(USED_MEM_HIGH),
-                        pool.get(RESERVED_MEM_CURRENT),
-                        pool.get(RESERVED_MEM_HIGH),
-                    );
-                    let error = pool.error.get();
-                    page.error.store(error, Relaxed);
-                }
-                Err(error) => {
-                    page.set(None, None, None, None);
-                    page.error.store(error, Relaxed);
+    /// Looks at the device's pool.
+    fn look(&self, device: CuDevice) -> Look {
+        match self.context_is_active(device) {
+            Ok(true) => stop_at_exit(),
+            Ok(false) => return Look::NoContext,
+            Err(error) => return Look::Failed(error),
+        }
+        match self.pool_of(device) {
+            Ok(pool) => {
+                let values = [
+                    USED_MEM_CURRENT,
+                    USED_MEM_HIGH,
+                    RESERVED_MEM_CURRENT,
+                    RESERVED_MEM_HIGH,
+                ]
+                .map(|attribute| pool.get(attribute));
+                Look::Pool {
+                    handle: pool.handle as u64,
+                    values,
+                    error: pool.error.get(),
                 }
             }
+            Err(error) => Look::Pool {
+                handle: 0,
+                values: [None; 4],
+                error,
+            },
         }
-        Presence::put(&page.context, active);
-        active
     }
 
     fn pool_of(&self, device: CuDevice) -> Result<Pool, CuResult> {
@@ -376,6 +432,56 @@ impl PoolFunctions {
             })
         }
     }
+}
+
+/// What was seen of a device's pool.
+enum Look {
+    NoContext,
+    /// The driver did not tell whether there is a context.
+    Failed(CuResult),
+    Pool {
+        handle: u64,
+        /// Used, its mark, reserved, its mark.
+        values: [Option<u64>; 4],
+        error: CuResult,
+    },
+}
+
+impl DevicePage {
+    /// Takes note of which pool was read: marks of another say nothing of the first.
+    fn note_pool(&self, look: &Look) {
+        let Look::Pool { handle, .. } = look else {
+            return;
+        };
+        let first = self.pool.swap(*handle, Relaxed);
+        if ![0, *handle].contains(&first) && *handle != 0 {
+            self.pool_changed.store(1, Relaxed);
+        }
+    }
+}
+
+/// Set when the process ends: the driver must not be called any more.
+static ENDING: AtomicBool = AtomicBool::new(false);
+/// Whether a look is going on.
+static LOOKING: AtomicBool = AtomicBool::new(false);
+
+/// Has looks end before the driver's own handlers for the end of the process run. They run in
+/// reverse order of registration, so ours must be registered after the driver has made a context.
+fn stop_at_exit() {
+    extern "C" fn stop() {
+        ENDING.store(true, SeqCst);
+        for _ in 0..20 {
+            if !LOOKING.load(SeqCst) {
+                return;
+            }
+            std::thread::sleep(std::time::Duration::from_millis(1));
+        }
+    }
+    static REGISTERED: std::sync::Once = std::sync::Once::new();
+    // SAFETY: the handler is a function without arguments that does not unwind.
+    REGISTERED.call_once(|| unsafe {
+        libc::atexit(stop);
+    });
 }
 
 struct Pool {
@@ -411,51 +517,90 @@ impl Pool {
 /// The readings before the user's code, on its thread; the pools' marks are set back.
 pub fn read_before(page: &GpuPage) {
     page.clear();
-    Presence::put(&page.driver_before, driver_is_loaded());
-    each_device(page, |driver, device, slot| {
-        if driver.read(device, &slot.before)
+    let (loaded, unloads) = look_at_libraries(&is_driver_library);
+    Presence::put(&page.driver_before, loaded);
+    page.unloads_before.store(unloads, Relaxed);
+    let Some(driver) = driver() else { return };
+    for (device, slot) in devices_of(driver, page) {
+        let look = driver.look(device);
+        slot.before.store(&look);
+        slot.note_pool(&look);
+        if let Look::Pool { handle: 1.., .. } = look
             && let Ok(pool) = driver.pool_of(device)
         {
             slot.marks_reset.store(pool.reset_marks().into(), Relaxed);
         }
-    });
+    }
 }
 
 /// The readings after the user's code, on its thread.
 pub fn read_after(page: &GpuPage) {
-    Presence::put(&page.driver_after, driver_is_loaded());
-    each_device(page, |driver, device, slot| {
-        driver.read(device, &slot.after);
-    });
+    let (loaded, unloads) = look_at_libraries(&is_driver_library);
+    Presence::put(&page.driver_after, loaded);
+    let same = unloads == page.unloads_before.load(Relaxed);
+    page.nothing_unloaded.store(same.into(), Relaxed);
+    let Some(driver) = driver() else { return };
+    for (device, slot) in devices_of(driver, page) {
+        let look = driver.look(device);
+        slot.after.store(&look);
+        slot.note_pool(&look);
+    }
 }
 
 /// A look at the pools while the user's code runs, from any thread: what it sees remains if the
-/// process dies or the user's code releases its context. Costs a microsecond without CUDA.
-pub fn look(page: &GpuPage) {
-    each_device(page, |driver, device, slot| {
-        let was_there = match slot.seen.context() {
-            Presence::Unknown => slot.before.context() == Presence::Present,
-            seen => seen == Presence::Present,
-        };
-        if !driver.read(device, &slot.seen) && was_there {
-            slot.released.store(1, Relaxed);
+/// process dies or the user's code releases its context. `is_running` says whether that code still
+/// runs; what was seen after its end is thrown away. Whether CUDA is there at all: without it a look
+/// takes a microsecond.
+pub fn look(page: &GpuPage, is_running: impl Fn() -> bool) -> bool {
+    LOOKING.store(true, SeqCst);
+    let is_there = match driver() {
+        Some(driver) if !ENDING.load(SeqCst) => {
+            for (device, slot) in devices_of(driver, page) {
+                let look = driver.look(device);
+                if !is_running() {
+                    break;
+                }
+                slot.take_note(&look);
+            }
+            true
         }
-    });
+        _ => false,
+    };
+    LOOKING.store(false, SeqCst);
+    is_there
 }
 
-/// Calls `read` for each device that the user's code can use, if it uses CUDA at all.
-fn each_device(page: &GpuPage, read: impl Fn(&Driver, CuDevice, &DevicePage)) {
-    let Some(driver) = driver() else { return };
-    for (ordinal, device) in driver.devices() {
+impl DevicePage {
+    fn take_note(&self, look: &Look) {
+        let was_there = match self.seen.context() {
+            Presence::Unknown => self.before.context() == Presence::Present,
+            seen => seen == Presence::Present,
+        };
+        let fell = match look {
+            Look::NoContext => was_there,
+            Look::Failed(_) => false,
+            Look::Pool { values, .. } => values[1] < known(&self.seen.used_high),
+        };
+        if fell {
+            self.released.store(1, Relaxed);
+        }
+        self.note_pool(look);
+        self.seen.raise(look);
+    }
+}
+
+/// The devices that the user's code can use, each with its place in the page.
+fn devices_of<'a>(
+    driver: &'a Driver,
+    page: &'a GpuPage,
+) -> impl Iterator<Item = (CuDevice, &'a DevicePage)> {
+    driver.devices().filter_map(|(ordinal, device)| {
         let slot = &page.devices[ordinal];
         if slot.uuid().is_none() {
-            let Some(uuid) = driver.uuid(device) else {
-                continue;
-            };
-            slot.set_uuid(uuid);
+            slot.set_uuid(driver.uuid(device)?);
         }
-        read(driver, device, slot);
-    }
+        Some((device, slot))
+    })
 }
 
 /// An error of the driver's pool functions in words.
@@ -476,10 +621,20 @@ pub fn explain(error: u32) -> String {
     }
 }
 
+/// Why a pool could not be read after a cell that had used it.
+pub fn explain_unread(page: &PoolPage) -> String {
+    match page.error.load(Relaxed) {
+        SUCCESS => "CUDA did not answer after the cell, so its pool could not be read; see the \
+                    device row"
+            .into(),
+        error => explain(error),
+    }
+}
+
 /// The value of a pool's field and why it is absent, if it is.
 pub fn value(field: &AtomicU64, page: &PoolPage) -> Result<u64, String> {
     known(field).ok_or_else(|| match page.error.load(Relaxed) {
-        SUCCESS => "the pool was not looked at".into(),
+        SUCCESS => "CUDA's memory pool was not looked at".into(),
         error => explain(error),
     })
 }

@@ -61,6 +61,15 @@ pub struct GpuProcess {
     pub used: Option<u64>,
 }
 
+/// The processes on a device.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct ProcessList {
+    /// Those with a compute context, then those with a graphics context only.
+    pub rows: Vec<GpuProcess>,
+    /// Whether the driver told both kinds.
+    pub complete: bool,
+}
+
 /// How a GPU comes to this machine, as the driver says.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum GpuVirtualization {
@@ -180,31 +189,38 @@ impl Gpu {
         })
     }
 
-    /// The processes that hold memory of the device, those with a compute context first. Takes the
-    /// driver's global lock for milliseconds: not for a loop.
+    /// The processes that hold memory of the device. Takes the driver's global lock for
+    /// milliseconds: not for a loop.
+    ///
+    /// Where a process with the number `sought` has a compute context, those with a graphics
+    /// context only are not asked for.
     ///
     /// # Errors
     /// Why they cannot be listed, in words.
-    pub fn processes(&self) -> Result<Vec<GpuProcess>, String> {
-        let (compute, graphics) = if self.old_process_list {
-            (
-                self.handle.running_compute_processes_v2(),
-                self.handle.running_graphics_processes_v2(),
-            )
-        } else {
-            (
-                self.handle.running_compute_processes(),
-                self.handle.running_graphics_processes(),
-            )
+    pub fn processes(&self, sought: u32) -> Result<ProcessList, String> {
+        let compute = match self.old_process_list {
+            true => self.handle.running_compute_processes_v2(),
+            false => self.handle.running_compute_processes(),
         };
-        let mut processes = list(compute.map_err(|error| explain(&error))?);
+        let mut rows = list(compute.map_err(|error| explain(&error))?);
+        if rows.iter().any(|row| row.pid == sought) {
+            return Ok(ProcessList {
+                rows,
+                complete: false,
+            });
+        }
+        let graphics = match self.old_process_list {
+            true => self.handle.running_graphics_processes_v2(),
+            false => self.handle.running_graphics_processes(),
+        };
+        let complete = matches!(graphics, Ok(_) | Err(NvmlError::NotSupported));
         // A process with both kinds of context is in both lists with the same number.
         for process in list(graphics.unwrap_or_default()) {
-            if processes.iter().all(|known| known.pid != process.pid) {
-                processes.push(process);
+            if rows.iter().all(|known| known.pid != process.pid) {
+                rows.push(process);
             }
         }
-        Ok(processes)
+        Ok(ProcessList { rows, complete })
     }
 
     /// How the device comes to this machine; `None` where the driver does not say.

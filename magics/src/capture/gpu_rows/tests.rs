@@ -12,6 +12,13 @@ fn process(pid: u32, used: u64) -> GpuProcess {
     }
 }
 
+fn complete(rows: Vec<GpuProcess>) -> Result<ProcessList, String> {
+    Ok(ProcessList {
+        rows,
+        complete: true,
+    })
+}
+
 fn trust(baseline: &[GpuProcess]) -> Trust<'_> {
     Trust {
         pid: WORKER as u32,
@@ -24,9 +31,9 @@ fn trust(baseline: &[GpuProcess]) -> Trust<'_> {
 
 #[test]
 fn a_process_is_believed_by_its_pid_only() {
-    let list = Ok(vec![process(1, 5), process(WORKER as u32, 9)]);
+    let list = complete(vec![process(1, 5), process(WORKER as u32, 9)]);
     assert_eq!(held(&list, &trust(&[])), Held::Listed(9));
-    let hidden = Ok(vec![GpuProcess {
+    let hidden = complete(vec![GpuProcess {
         pid: WORKER as u32,
         used: None,
     }]);
@@ -36,8 +43,8 @@ fn a_process_is_believed_by_its_pid_only() {
 #[test]
 fn one_new_row_is_inferred_and_two_are_not() {
     let old = [process(1, 5)];
-    let one = Ok(vec![process(1, 5), process(900, 7)]);
-    let two = Ok(vec![process(1, 5), process(900, 7), process(901, 8)]);
+    let one = complete(vec![process(1, 5), process(900, 7)]);
+    let two = complete(vec![process(1, 5), process(900, 7), process(901, 8)]);
     assert_eq!(held(&one, &trust(&old)), Held::Inferred(7));
     assert!(matches!(held(&two, &trust(&old)), Held::Unknown(_)));
     // Without a context of this process the new row is another's.
@@ -60,7 +67,7 @@ fn nothing_is_said_only_where_it_is_known() {
         ..trust(&[])
     };
     assert_eq!(held(&Err("x".into()), &without_driver), Held::Nothing);
-    let empty = Ok(Vec::new());
+    let empty = complete(Vec::new());
     assert!(
         matches!(held(&empty, &trust(&[])), Held::Unknown(reason) if reason.contains("--pid=host"))
     );
@@ -70,7 +77,16 @@ fn nothing_is_said_only_where_it_is_known() {
         ..trust(&[])
     };
     assert_eq!(held(&empty, &global), Held::Nothing);
-    // A list that does not name a process with a context is not complete.
+    // Nothing is known of those that the driver did not list.
+    let partial = Ok(ProcessList::default());
+    assert!(matches!(held(&partial, &global), Held::Unknown(_)));
+    // A list that does not name a process with a context hides it, and a new row is a stranger's.
+    let stranger = complete(vec![process(900, 7)]);
+    let with_context = Trust {
+        pids_are_global: true,
+        ..trust(&[])
+    };
+    assert!(matches!(held(&stranger, &with_context), Held::Unknown(_)));
     let hidden = Trust {
         has_context: true,
         ..global
@@ -111,8 +127,8 @@ impl Scene {
                 processes: Processes {
                     baseline: Some(Vec::new()),
                     driver_before: Some(true),
-                    before: Ok(vec![process(WORKER as u32, 60 * MIB)]),
-                    after: Ok(vec![process(WORKER as u32, 70 * MIB)]),
+                    before: complete(vec![process(WORKER as u32, 60 * MIB)]),
+                    after: complete(vec![process(WORKER as u32, 70 * MIB)]),
                 },
             },
         }
@@ -236,12 +252,56 @@ fn a_context_made_anew_is_not_exact() {
 }
 
 #[test]
+fn another_pool_is_not_exact_and_the_higher_mark_counts() {
+    let scene = Scene::new();
+    scene.slot().before.fill([0, 0, 0, 0]);
+    scene.slot().marks_reset.store(1, Relaxed);
+    scene
+        .slot()
+        .seen
+        .fill([40, 300, 64, 320].map(|mib| mib * MIB));
+    scene.slot().after.fill([1, 1, 2, 2].map(|mib| mib * MIB));
+    scene.slot().pool_changed.store(1, Relaxed);
+    let rows = scene.rows(&WorkEnd::Finished);
+    let used = find(&rows, Scope::PoolUsed);
+    assert_eq!(used.peak, Some(300 * MIB));
+    assert!(!used.exact && used.peak_method.as_deref().unwrap().starts_with("at least"));
+}
+
+#[test]
+fn a_driver_that_stops_answering_is_not_a_released_context() {
+    let scene = Scene::new();
+    scene
+        .slot()
+        .before
+        .fill([10, 10, 20, 20].map(|mib| mib * MIB));
+    scene.slot().marks_reset.store(1, Relaxed);
+    scene
+        .slot()
+        .seen
+        .fill([40, 64, 64, 96].map(|mib| mib * MIB));
+    // `after` was not read.
+    let rows = scene.rows(&WorkEnd::Finished);
+    let used = find(&rows, Scope::PoolUsed);
+    assert_eq!(values(used), [Some(10), Some(64), None]);
+    assert!(
+        !used.exact
+            && used
+                .unavailable
+                .as_deref()
+                .unwrap()
+                .contains("did not answer")
+    );
+}
+
+#[test]
 fn a_dead_process_leaves_its_last_marks() {
     let scene = Scene::new();
     scene
         .slot()
         .before
         .fill([10, 10, 20, 20].map(|mib| mib * MIB));
+    scene.slot().marks_reset.store(1, Relaxed);
     scene
         .slot()
         .seen
@@ -291,6 +351,7 @@ fn code_without_the_driver_holds_nothing() {
     let scene = Scene::new();
     scene.page.driver_before.store(1, Relaxed);
     scene.page.driver_after.store(1, Relaxed);
+    scene.page.nothing_unloaded.store(1, Relaxed);
     let rows = scene.rows(&WorkEnd::Finished);
     assert_eq!(rows.len(), 2);
     let process = find(&rows, Scope::Process);
@@ -334,7 +395,7 @@ fn the_context_costs_what_the_pool_does_not_hold() {
     scene.slot().after.fill([5, 7, 8, 9].map(|mib| mib * MIB));
     let samples = Ok(vec![GpuSample {
         processes: Processes {
-            before: Ok(Vec::new()),
+            before: complete(Vec::new()),
             driver_before: Some(false),
             ..scene.sample.processes.clone()
         },
