@@ -4,10 +4,14 @@ The fakes stand where the driver's libraries stand; all else is real: the loader
 the kernel, unmodified cudarc in the cells. That no byte is missed on a real GPU they cannot show.
 """
 
+import os
+
 import pytest
 
 from fake_gpu import DRIVER_NOT_LOADED, GPU_IS_LOST, NO_PERMISSION, NOT_SUPPORTED, FakeGpu
-from kernel_session import SHARED_CACHE, GiB, MiB, Session
+from jupyter_client.manager import KernelManager
+
+from kernel_session import KERNEL, SHARED_CACHE, GiB, MiB, Session
 
 CUDARC = (
     ':dep cudarc = { version = "=0.19.10", default-features = false, '
@@ -36,16 +40,27 @@ def values(row):
     return [row["before"], row["peak"], row["after"]]
 
 
+class ContainedManager(KernelManager):
+    """Starts the kernel with a pid namespace and a /proc of its own, as a container has."""
+
+    def format_kernel_cmd(self, extra_arguments=None):
+        unshare = ["unshare", "--pid", "--fork", "--kill-child", "--mount-proc"]
+        if os.geteuid() != 0:
+            unshare += ["--user", "--map-root-user"]
+        return [*unshare, *super().format_kernel_cmd(extra_arguments)]
+
+
 class Machine:
     """A kernel on a fake machine, with a CUDA context made by its cells if it is asked for."""
 
-    def __init__(self, folder, env=None, **fields):
+    def __init__(self, folder, env=None, contained=False, **fields):
+        self.manager = ContainedManager(kernel_name=KERNEL) if contained else None
         self.gpu = FakeGpu(folder, **fields)
         cache = {"MEMTRACK_CACHE_DIR": str(SHARED_CACHE)}
         self.env = {**self.gpu.env, **cache, **(env or {})}
 
     def __enter__(self):
-        self.session = Session(env=self.env)
+        self.session = Session(env=self.env, manager=self.manager)
         self.ok, self.execute = self.session.ok, self.session.execute
         self.ok("let ready = 1;")
         return self
@@ -163,7 +178,7 @@ def test_a_cell_that_panics_or_does_not_compile_has_its_rows(machine):
     [
         ({"processes": "own"}, "known", "inferred: after"),
         ({"processes": "unavailable"}, None, "does not tell what one process holds"),
-        ({"processes": "none"}, None, "lists no process"),
+        ({"processes": "none"}, None, "does not list this process"),
         ({"processes": {"error": NO_PERMISSION}}, None, "not permitted"),
         ({"processes": {"error": NOT_SUPPORTED}}, None, "does not tell this"),
     ],
@@ -209,9 +224,9 @@ def test_a_gpu_lost_in_a_cell_does_not_break_it(tmp_path):
         assert vram(machine.tracked("let after = 1;"))["device"]["peak"] >= 1 * GiB
 
 
-def test_pids_of_the_host_are_inferred_from_the_one_new_row(tmp_path):
+def test_in_a_container_pids_of_the_host_are_inferred_from_the_one_new_row(tmp_path):
     other = {**DEVICE, "processes": "host", "extra_processes": [{"pid": 77, "used": 1 * GiB}]}
-    with Machine(tmp_path, devices=[other]) as machine:
+    with Machine(tmp_path, contained=True, devices=[other]) as machine:
         # Before CUDA the list is seen; after it one row is new.
         machine.tracked("let before = 1;")
         machine.with_context()
@@ -222,6 +237,48 @@ def test_pids_of_the_host_are_inferred_from_the_one_new_row(tmp_path):
         machine.gpu[0].extra_processes = [{"pid": 77, "used": 1 * GiB}, {"pid": 78, "used": 5}]
         row = vram(machine.tracked("let x = 1;"))["process"]
         assert row["after"] is None and "another pid namespace" in row["unavailable"]
+        machine.gpu[0].processes = "none"
+        machine.gpu[0].extra_processes = []
+        row = vram(machine.tracked("let y = 1;"))["process"]
+        assert row["after"] is None and "--pid=host" in row["unavailable"]
+        doctor = machine.ok("%memtrack doctor").displays[0]["text/plain"]
+        assert "docker run --pid=host" in " ".join(doctor.split())
+
+
+def test_a_stranger_with_this_pid_is_not_this_process(tmp_path):
+    # The first processes of a pid namespace have small numbers, as have those of a machine.
+    strangers = [{"pid": pid, "used": 3 * GiB} for pid in range(1, 2000)]
+    device = {**DEVICE, "processes": "host", "extra_processes": strangers}
+    with Machine(tmp_path, contained=True, devices=[device]) as machine:
+        machine.tracked("let before = 1;")
+        machine.with_context()
+        row = vram(machine.context_result.record)["process"]
+        assert row["after"] == CONTEXT and "inferred" in row["peak_method"]
+
+
+def test_another_pool_in_a_cell_is_never_called_exact(tmp_path):
+    with Machine(tmp_path, devices=[DEVICE]) as machine:
+        machine.with_context()
+        record = machine.tracked(
+            "drop((context, stream));"
+            " let context = cudarc::driver::CudaContext::new(0)?;"
+            " let stream = context.default_stream();"
+            " drop(stream.alloc_zeros::<u8>(512 << 20)?); stream.synchronize()?;"
+            " drop((context, stream));"
+            " let context = cudarc::driver::CudaContext::new(0)?;"
+            " let stream = context.default_stream();"
+        )
+        used = vram(record)["pool_used"]
+        assert not used["exact"] and used["peak_method"].startswith("at least")
+
+
+def test_a_cell_that_hides_its_gpu_from_the_kernel_still_has_its_pool(tmp_path):
+    with Machine(tmp_path, env={"CUDA_VISIBLE_DEVICES": ""}, devices=[DEVICE]) as machine:
+        machine.ok('unsafe { std::env::remove_var("CUDA_VISIBLE_DEVICES") };')
+        machine.with_context()
+        record = machine.tracked("{ let block = stream.alloc_zeros::<u8>(64 << 20)?; }")
+        used = vram(record)["pool_used"]
+        assert used["peak"] == 64 * MiB and used["device"]["name"] == "CUDA device 0"
 
 
 def test_a_pool_that_wants_a_context_on_the_thread_is_read_on_the_cells_own(tmp_path):

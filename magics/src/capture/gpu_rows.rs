@@ -252,9 +252,11 @@ impl GpuView<'_> {
             return Vec::new();
         }
         let there = |page: &PoolPage| page.context() == Presence::Present;
-        if ![&slot.before, &slot.seen, &slot.after]
-            .into_iter()
-            .any(there)
+        let was_there = slot.released.load(Relaxed) == 1;
+        if !was_there
+            && ![&slot.before, &slot.seen, &slot.after]
+                .into_iter()
+                .any(there)
         {
             return Vec::new();
         }
@@ -281,7 +283,12 @@ impl GpuView<'_> {
         row.before = at(&slot.before);
         let every = GPU_INTERVAL.as_millis();
         let released = slot.released.load(Relaxed) == 1;
-        let changed = released || slot.pool_changed.load(Relaxed) == 1;
+        // Where the context is new its marks are of this cell, whatever they were before.
+        let context = match slot.before.context() {
+            Presence::Present => self.page.same_context(),
+            Presence::Absent | Presence::Unknown => Some(true),
+        };
+        let changed = released || slot.pool_changed.load(Relaxed) == 1 || context == Some(false);
         // A mark that was not set back may be of an earlier cell.
         let marks_are_ours =
             slot.before.context() != Presence::Present || slot.marks_reset.load(Relaxed) == 1;
@@ -302,9 +309,10 @@ impl GpuView<'_> {
                 row.after = at(&slot.after);
                 if marks_are_ours {
                     row.peak = known(high(&slot.after)).max(seen);
-                    row.exact = !changed;
+                    row.exact = !changed && context == Some(true);
                     row.peak_method = Some(match changed {
-                        false => "pool high-water mark".into(),
+                        false if row.exact => "pool high-water mark".into(),
+                        false => "pool high-water mark, if the context is still the same".into(),
                         true => "at least: the cell changed pool or context, whose marks are lost"
                             .into(),
                     });

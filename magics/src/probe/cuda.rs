@@ -37,6 +37,10 @@ pub struct GpuPage {
     /// there between them.
     pub nothing_unloaded: AtomicU32,
     unloads_before: AtomicU64,
+    /// Numbers of the contexts that were current on the cell's thread before and after the user's
+    /// code (`cuCtxGetId`, never used twice in a process); 0 is not known.
+    context_before: AtomicU64,
+    context_after: AtomicU64,
     /// CUDA's devices, by CUDA's own numbers.
     pub devices: [DevicePage; DEVICES],
 }
@@ -109,6 +113,8 @@ impl GpuPage {
         self.driver_before.store(0, Relaxed);
         self.driver_after.store(0, Relaxed);
         self.nothing_unloaded.store(0, Relaxed);
+        self.context_before.store(0, Relaxed);
+        self.context_after.store(0, Relaxed);
         for device in &self.devices {
             device.uuid[0].store(0, Relaxed);
             device.uuid[1].store(0, Relaxed);
@@ -120,6 +126,20 @@ impl GpuPage {
             device.pool_changed.store(0, Relaxed);
             device.pool.store(0, Relaxed);
         }
+    }
+
+    /// Whether the context that was current on the cell's thread before the user's code is current
+    /// after it; `None` where one of them is not known.
+    pub fn same_context(&self) -> Option<bool> {
+        let ids = [&self.context_before, &self.context_after].map(|id| id.load(Relaxed));
+        (!ids.contains(&0)).then(|| ids[0] == ids[1])
+    }
+
+    /// As if these contexts had been current.
+    #[cfg(test)]
+    pub(crate) fn set_contexts(&self, before: u64, after: u64) {
+        self.context_before.store(before, Relaxed);
+        self.context_after.store(after, Relaxed);
     }
 
     /// The device with this UUID, if CUDA has it.
@@ -289,6 +309,8 @@ struct Driver {
     device: unsafe extern "C" fn(*mut CuDevice, c_int) -> CuResult,
     device_uuid: unsafe extern "C" fn(*mut [u8; 16], CuDevice) -> CuResult,
     context_state: unsafe extern "C" fn(CuDevice, *mut c_uint, *mut c_int) -> CuResult,
+    /// Since CUDA 12.0.
+    context_id: Option<unsafe extern "C" fn(*mut c_void, *mut u64) -> CuResult>,
     /// Since CUDA 11.2.
     pool: Option<PoolFunctions>,
 }
@@ -334,6 +356,7 @@ impl Driver {
                     .map(|symbol| *symbol)
                     .ok()?,
                 context_state: *library.get(b"cuDevicePrimaryCtxGetState\0").ok()?,
+                context_id: library.get(b"cuCtxGetId\0").map(|symbol| *symbol).ok(),
                 pool: PoolFunctions::find(&library),
             }
         };
@@ -355,6 +378,16 @@ impl Driver {
             let result = unsafe { (self.device)(&mut device, ordinal as c_int) };
             (result == SUCCESS).then_some((ordinal, device))
         })
+    }
+
+    /// The number of this thread's current context; 0 where that cannot be told.
+    fn current_context(&self) -> u64 {
+        let mut id = 0;
+        match self.context_id {
+            // SAFETY: no context means the current one; a valid place for the answer.
+            Some(of) if unsafe { of(std::ptr::null_mut(), &mut id) } == SUCCESS => id,
+            _ => 0,
+        }
     }
 
     fn uuid(&self, device: CuDevice) -> Option<[u8; 16]> {
@@ -521,6 +554,7 @@ pub fn read_before(page: &GpuPage) {
     Presence::put(&page.driver_before, loaded);
     page.unloads_before.store(unloads, Relaxed);
     let Some(driver) = driver() else { return };
+    page.context_before.store(driver.current_context(), Relaxed);
     for (device, slot) in devices_of(driver, page) {
         let look = driver.look(device);
         slot.before.store(&look);
@@ -540,6 +574,7 @@ pub fn read_after(page: &GpuPage) {
     let same = unloads == page.unloads_before.load(Relaxed);
     page.nothing_unloaded.store(same.into(), Relaxed);
     let Some(driver) = driver() else { return };
+    page.context_after.store(driver.current_context(), Relaxed);
     for (device, slot) in devices_of(driver, page) {
         let look = driver.look(device);
         slot.after.store(&look);

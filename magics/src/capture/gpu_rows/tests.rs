@@ -110,6 +110,7 @@ impl Scene {
         page.clear();
         page.driver_before.store(2, Relaxed);
         page.driver_after.store(2, Relaxed);
+        page.set_contexts(5, 5);
         page.devices[0].set_uuid(UUID);
         Scene {
             page,
@@ -230,6 +231,46 @@ fn a_released_context_leaves_what_was_seen() {
     assert_eq!(values(used), [Some(0), Some(64), Some(0)]);
     assert!(!used.exact);
     assert!(used.peak_method.as_deref().unwrap().contains("released"));
+}
+
+#[test]
+fn a_release_that_was_seen_hides_nothing() {
+    let scene = Scene::new();
+    scene
+        .slot()
+        .seen
+        .fill([40, 64, 64, 96].map(|mib| mib * MIB));
+    scene.slot().seen.fill_absent();
+    scene.slot().released.store(1, Relaxed);
+    scene.slot().after.fill_absent();
+    let rows = scene.rows(&WorkEnd::Finished);
+    assert_eq!(
+        values(find(&rows, Scope::PoolUsed)),
+        [Some(0), Some(64), Some(0)]
+    );
+}
+
+#[test]
+fn marks_of_another_context_are_not_exact() {
+    for (contexts, words) in [
+        ((5, 6), "at least"),
+        ((5, 0), "if the context is still the same"),
+    ] {
+        let scene = Scene::new();
+        scene.page.set_contexts(contexts.0, contexts.1);
+        scene
+            .slot()
+            .before
+            .fill([10, 10, 20, 20].map(|mib| mib * MIB));
+        scene.slot().marks_reset.store(1, Relaxed);
+        scene
+            .slot()
+            .after
+            .fill([10, 12, 20, 20].map(|mib| mib * MIB));
+        let rows = scene.rows(&WorkEnd::Finished);
+        let used = find(&rows, Scope::PoolUsed);
+        assert!(!used.exact && used.peak_method.as_deref().unwrap().contains(words));
+    }
 }
 
 #[test]

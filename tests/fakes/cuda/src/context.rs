@@ -138,6 +138,19 @@ unsafe extern "C" fn cuCtxGetDevice(device: *mut DeviceId) -> Return {
     answer(|| unsafe { put(device, call_in_context()?.1 as DeviceId) })
 }
 
+/// Of the current context only (`context` 0): that is all that is asked here.
+#[unsafe(no_mangle)]
+unsafe extern "C" fn cuCtxGetId(context: Handle, id: *mut u64) -> Return {
+    answer(|| {
+        if context != 0 {
+            return Err(INVALID_CONTEXT);
+        }
+        let (call, device) = call_in_context()?;
+        // SAFETY: the caller's pointer is for a number.
+        unsafe { put(id, call.gpus[device].context_id) }
+    })
+}
+
 #[unsafe(no_mangle)]
 unsafe extern "C" fn cuStreamGetCtx(stream: Handle, context: *mut Handle) -> Return {
     answer(|| {

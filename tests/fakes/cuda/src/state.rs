@@ -38,6 +38,8 @@ pub struct Gpu {
     pub references: u32,
     /// Flags of the primary context.
     pub flags: u32,
+    /// Differs for each context that was made in this process.
+    pub context_id: u64,
     /// Bytes that the context costs: the script may say something else later.
     context_vram: u64,
     /// Anonymous memory that the context takes in this process: address and size.
@@ -219,8 +221,10 @@ impl Call {
             } else {
                 Some((touched(ram)?, ram))
             };
+            self.next += 1;
+            let id = self.next as u64;
             let gpu = &mut self.gpus[device];
-            (gpu.context_vram, gpu.context_ram) = (vram, ram);
+            (gpu.context_vram, gpu.context_ram, gpu.context_id) = (vram, ram, id);
         }
         self.gpus[device].references += 1;
         self.publish(device);
@@ -260,6 +264,7 @@ impl State {
                 flags: 0,
                 context_vram: 0,
                 context_ram: None,
+                context_id: 0,
                 default_pool: pool,
                 current_pool: pool,
             });
