@@ -10,9 +10,13 @@ use super::rows::{DID_NOT_RUN, DIED, REPLACED};
 use crate::gpu_watch::{GpuSample, GpuSamples};
 use crate::page::known;
 use crate::probe::cuda::{self, DevicePage, GpuPage, PoolPage, Presence};
-use crate::probe::nvml::{GpuAbsence, GpuProcess, ProcessList, pids_are_global};
+use crate::probe::nvml::{GpuAbsence, pids_are_global};
 use crate::record::{CudaContext, Device, Memory, Row, Scope};
 use crate::sampler::GPU_INTERVAL;
+
+mod held;
+
+use held::{Held, Trust, held};
 
 /// What is known of the GPUs when the work has ended.
 pub(super) struct GpuView<'a> {
@@ -20,117 +24,6 @@ pub(super) struct GpuView<'a> {
     pub samples: &'a GpuSamples,
     pub worker: i32,
     pub end: &'a WorkEnd,
-}
-
-/// What a process holds on a device, by the driver's list of processes.
-#[derive(Debug, Clone, PartialEq, Eq)]
-enum Held {
-    /// Nothing: it has no library of the driver, or the list is complete and does not name it.
-    Nothing,
-    /// The list has a row with its pid. Bytes.
-    Listed(u64),
-    /// The list has one row that was not there before the process used a GPU. Bytes.
-    Inferred(u64),
-    /// Not known, and why.
-    Unknown(String),
-}
-
-impl Held {
-    fn bytes(&self) -> Option<u64> {
-        match self {
-            Held::Nothing => Some(0),
-            Held::Listed(bytes) | Held::Inferred(bytes) => Some(*bytes),
-            Held::Unknown(_) => None,
-        }
-    }
-
-    fn reason(&self) -> Option<String> {
-        match self {
-            Held::Unknown(reason) => Some(reason.clone()),
-            Held::Nothing | Held::Listed(_) | Held::Inferred(_) => None,
-        }
-    }
-}
-
-/// How far a list of processes can be believed.
-struct Trust<'a> {
-    pid: u32,
-    /// Whether the process has a library of the driver; `None`: not known.
-    driver: Option<bool>,
-    /// Whether it is known to have a CUDA context on the device.
-    has_context: bool,
-    /// Whether pids are those of the whole machine, as the driver's are.
-    pids_are_global: bool,
-    /// The list before the process used a GPU.
-    baseline: Option<&'a [GpuProcess]>,
-}
-
-fn held(list: &Result<ProcessList, String>, trust: &Trust) -> Held {
-    if trust.driver == Some(false) {
-        return Held::Nothing;
-    }
-    let list = match list {
-        Ok(list) => list,
-        Err(reason) => {
-            return Held::Unknown(format!(
-                "the processes on this GPU cannot be listed: {reason}"
-            ));
-        }
-    };
-    let not_told = || {
-        Held::Unknown(
-            "the driver does not tell what one process holds here (an instance of a GPU in MIG \
-             mode, WSL2, or a container); see the pool and device rows"
-                .into(),
-        )
-    };
-    // A context takes memory, so nothing means that the driver hides it.
-    let told = |used: Option<u64>| used.filter(|bytes| *bytes > 0 || !trust.has_context);
-    // One that was on the GPU before this process used it is another of the same number: pids of
-    // the machine can be those of a container too.
-    let is_new = |row: &&GpuProcess| {
-        trust
-            .baseline
-            .is_some_and(|baseline| baseline.iter().all(|known| known.pid != row.pid))
-    };
-    let own = list
-        .rows
-        .iter()
-        .find(|row| row.pid == trust.pid)
-        .filter(|row| trust.pids_are_global || trust.baseline.is_none() || is_new(row));
-    if let Some(row) = own {
-        return told(row.used).map_or_else(not_told, Held::Listed);
-    }
-    if trust.pids_are_global {
-        return match (trust.has_context, list.complete) {
-            (false, true) => Held::Nothing,
-            (false, false) => Held::Unknown(
-                "the driver lists processes with CUDA only, and this one may use the GPU in another \
-                 way (OpenGL, Vulkan); see the device row"
-                    .into(),
-            ),
-            (true, _) => Held::Unknown(
-                "the driver does not list this process, as under CUDA's multi-process service; see \
-                 the pool and device rows"
-                    .into(),
-            ),
-        };
-    }
-    let new: Vec<&GpuProcess> = list.rows.iter().filter(is_new).collect();
-    match (&new[..], list.rows.is_empty()) {
-        ([one], _) if trust.has_context => told(one.used).map_or_else(not_told, Held::Inferred),
-        (_, true) => Held::Unknown(
-            "the driver lists no process here, as in most containers: start the container with \
-             --pid=host to have this process told apart; see the pool and device rows"
-                .into(),
-        ),
-        _ => Held::Unknown(
-            "the driver lists processes by numbers of another pid namespace, and which one is this \
-             process cannot be told: start the container with --pid=host; see the pool and device \
-             rows"
-                .into(),
-        ),
-    }
 }
 
 const NO_PEAK: &str = "the processes on a GPU are listed before and after the cell only (it takes the \

@@ -1,5 +1,6 @@
 use super::*;
 use crate::gpu_watch::Processes;
+use crate::probe::nvml::{GpuProcess, ProcessList};
 
 const MIB: u64 = 1 << 20;
 const UUID: [u8; 16] = [7; 16];
@@ -17,84 +18,6 @@ fn complete(rows: Vec<GpuProcess>) -> Result<ProcessList, String> {
         rows,
         complete: true,
     })
-}
-
-fn trust(baseline: &[GpuProcess]) -> Trust<'_> {
-    Trust {
-        pid: WORKER as u32,
-        driver: Some(true),
-        has_context: true,
-        pids_are_global: false,
-        baseline: Some(baseline),
-    }
-}
-
-#[test]
-fn a_process_is_believed_by_its_pid_only() {
-    let list = complete(vec![process(1, 5), process(WORKER as u32, 9)]);
-    assert_eq!(held(&list, &trust(&[])), Held::Listed(9));
-    let hidden = complete(vec![GpuProcess {
-        pid: WORKER as u32,
-        used: None,
-    }]);
-    assert!(matches!(held(&hidden, &trust(&[])), Held::Unknown(reason) if reason.contains("MIG")));
-}
-
-#[test]
-fn one_new_row_is_inferred_and_two_are_not() {
-    let old = [process(1, 5)];
-    let one = complete(vec![process(1, 5), process(900, 7)]);
-    let two = complete(vec![process(1, 5), process(900, 7), process(901, 8)]);
-    assert_eq!(held(&one, &trust(&old)), Held::Inferred(7));
-    assert!(matches!(held(&two, &trust(&old)), Held::Unknown(_)));
-    // Without a context of this process the new row is another's.
-    let without = Trust {
-        has_context: false,
-        ..trust(&old)
-    };
-    assert!(matches!(held(&one, &without), Held::Unknown(_)));
-    let unseen = Trust {
-        baseline: None,
-        ..trust(&old)
-    };
-    assert!(matches!(held(&one, &unseen), Held::Unknown(_)));
-}
-
-#[test]
-fn nothing_is_said_only_where_it_is_known() {
-    let without_driver = Trust {
-        driver: Some(false),
-        ..trust(&[])
-    };
-    assert_eq!(held(&Err("x".into()), &without_driver), Held::Nothing);
-    let empty = complete(Vec::new());
-    assert!(
-        matches!(held(&empty, &trust(&[])), Held::Unknown(reason) if reason.contains("--pid=host"))
-    );
-    let global = Trust {
-        pids_are_global: true,
-        has_context: false,
-        ..trust(&[])
-    };
-    assert_eq!(held(&empty, &global), Held::Nothing);
-    // Nothing is known of those that the driver did not list.
-    let partial = Ok(ProcessList::default());
-    assert!(matches!(held(&partial, &global), Held::Unknown(_)));
-    // A list that does not name a process with a context hides it, and a new row is a stranger's.
-    let stranger = complete(vec![process(900, 7)]);
-    let with_context = Trust {
-        pids_are_global: true,
-        ..trust(&[])
-    };
-    assert!(matches!(held(&stranger, &with_context), Held::Unknown(_)));
-    let hidden = Trust {
-        has_context: true,
-        ..global
-    };
-    assert!(matches!(held(&empty, &hidden), Held::Unknown(_)));
-    assert!(
-        matches!(held(&Err("denied".into()), &trust(&[])), Held::Unknown(reason) if reason.contains("denied"))
-    );
 }
 
 /// A page on which the worker's driver was there, with a device whose pool was read as given.
