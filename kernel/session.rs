@@ -23,6 +23,7 @@ use crate::show;
 use crate::toolchain::Toolchain;
 use crate::verdict::{Place, Verdict, judge};
 
+mod expressions;
 mod use_magic;
 
 /// How long a new child may take to say hello.
@@ -398,34 +399,6 @@ impl Session {
         Ok(())
     }
 
-    fn evaluate_expressions(
-        &mut self,
-        expressions: &[(String, String)],
-    ) -> Vec<(String, Result<Bundle, CellError>)> {
-        let Ok(engine) = &mut self.engine else {
-            return Vec::new();
-        };
-        let nowhere: Arc<dyn FrontEnd> = Arc::new(Nowhere);
-        expressions
-            .iter()
-            .map(|(name, code)| {
-                let evaluation = engine.evaluate(code, &nowhere);
-                let place = Place {
-                    cell_name: "expression",
-                    code,
-                    compiled: None,
-                    out_of_memory: false,
-                    has_run: true,
-                };
-                let value = match judge(&evaluation, &place).error {
-                    Some(error) => Err(error),
-                    None => Ok(evaluation.notes.last_bundle.unwrap_or_default()),
-                };
-                (name.clone(), value)
-            })
-            .collect()
-    }
-
     /// The machine's fingerprint.
     ///
     /// A driver that does not answer within `limit` leaves its facts unknown, for this time only.
@@ -439,16 +412,5 @@ impl Session {
             self.environment = Some(environment.clone());
         }
         environment
-    }
-}
-
-/// Where the outputs of the user's expressions go.
-struct Nowhere;
-
-impl FrontEnd for Nowhere {
-    fn show(&self, _: Output) {}
-
-    fn ask(&self, _: &str, _: bool) -> Result<String, String> {
-        Err("an expression cannot ask for input".into())
     }
 }

@@ -1,0 +1,49 @@
+//! Expressions that a front end wants evaluated after a cell.
+
+use std::sync::Arc;
+
+use super::Session;
+use crate::output::{Bundle, CellError, FrontEnd, Output};
+use crate::verdict::{Place, judge};
+
+impl Session {
+    /// The value of each expression, by name, or why there is none.
+    pub(super) fn evaluate_expressions(
+        &mut self,
+        expressions: &[(String, String)],
+    ) -> Vec<(String, Result<Bundle, CellError>)> {
+        let Ok(engine) = &mut self.engine else {
+            return Vec::new();
+        };
+        let nowhere: Arc<dyn FrontEnd> = Arc::new(Nowhere);
+        expressions
+            .iter()
+            .map(|(name, code)| {
+                let evaluation = engine.evaluate(code, &nowhere);
+                let place = Place {
+                    cell_name: "expression",
+                    code,
+                    compiled: None,
+                    out_of_memory: false,
+                    has_run: true,
+                };
+                let value = match judge(&evaluation, &place).error {
+                    Some(error) => Err(error),
+                    None => Ok(evaluation.notes.last_bundle.unwrap_or_default()),
+                };
+                (name.clone(), value)
+            })
+            .collect()
+    }
+}
+
+/// Where the outputs of the user's expressions go.
+struct Nowhere;
+
+impl FrontEnd for Nowhere {
+    fn show(&self, _: Output) {}
+
+    fn ask(&self, _: &str, _: bool) -> Result<String, String> {
+        Err("an expression cannot ask for input".into())
+    }
+}
