@@ -4,7 +4,7 @@
 use maud::{Markup, html};
 
 use crate::record::Record;
-use crate::table::{self, Entry, Grid, Table, Weight};
+use crate::table::{self, Column, Entry, Grid, Table, Weight};
 
 const BORDER: &str = "1px solid rgba(128,128,128,.35)";
 const FAINT: &str = "opacity:.7";
@@ -52,16 +52,16 @@ fn draw(grid: &Grid) -> Markup {
         table style="border-collapse:collapse;color:inherit;background:transparent;margin:4px 0" {
             thead {
                 tr style="background:rgba(128,128,128,.15)" {
-                    @for column in &grid.columns {
-                        th style=(field_style(column.is_text)) { (column.name) }
+                    @for (place, column) in grid.columns.iter().enumerate() {
+                        th style=(field_style(place, column)) { (column.name) }
                     }
                 }
             }
             tbody {
                 @for row in &grid.rows {
                     tr style="background:transparent" {
-                        @for (entry, column) in row.iter().zip(&grid.columns) {
-                            td style=(field_style(column.is_text)) title=[&entry.hint] { (words(entry)) }
+                        @for (place, (entry, column)) in row.iter().zip(&grid.columns).enumerate() {
+                            td style=(field_style(place, column)) title=[&entry.hint] { (words(entry)) }
                         }
                     }
                 }
@@ -70,11 +70,12 @@ fn draw(grid: &Grid) -> Markup {
     }
 }
 
-fn field_style(is_text: bool) -> String {
-    let by_kind = if is_text {
-        "text-align:left"
-    } else {
-        "text-align:right;white-space:nowrap;font-variant-numeric:tabular-nums"
+fn field_style(place: usize, column: &Column) -> String {
+    let by_kind = match (column.is_text, place) {
+        // The rows' names.
+        (true, 0) => "text-align:left;white-space:nowrap",
+        (true, _) => "text-align:left",
+        (false, _) => "text-align:right;white-space:nowrap;font-variant-numeric:tabular-nums",
     };
     format!("padding:2px 10px;border:0;border-bottom:{BORDER};color:inherit;{by_kind}")
 }
