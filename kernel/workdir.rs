@@ -15,11 +15,16 @@ use crate::toolchain::Toolchain;
 pub const PREFIX: &str = "memtrack-kernel-";
 /// The folder of the crate that evcxr makes of cells, in ours.
 const CRATE: &str = "cells";
+/// The folder for the compiler's and linker's temporary files, in ours.
+const TEMPORARY: &str = "tmp";
+const CACHE_HOME: &str = "XDG_CACHE_HOME";
+const TMPDIR: &str = "TMPDIR";
 
 /// The kernel's own temporary folder.
 pub struct WorkDir {
     path: PathBuf,
-    original_cache_home: Option<OsString>,
+    /// What the user's environment has of the variables that are set for the compiler.
+    original: [(&'static str, Option<OsString>); 2],
 }
 
 impl WorkDir {
@@ -44,9 +49,11 @@ impl WorkDir {
                 )
             })?
             .keep();
-        std::fs::create_dir(path.join(CRATE))
-            .with_context(|| format!("{} cannot be written", path.display()))?;
-        let original_cache_home = std::env::var_os("XDG_CACHE_HOME");
+        for folder in [CRATE, TEMPORARY] {
+            std::fs::create_dir(path.join(folder))
+                .with_context(|| format!("{} cannot be written", path.display()))?;
+        }
+        let original = [CACHE_HOME, TMPDIR].map(|name| (name, std::env::var_os(name)));
         // SAFETY: the caller's promise.
         unsafe {
             // One level down, so that a configuration of Cargo's in our folder holds there: evcxr
@@ -55,13 +62,12 @@ impl WorkDir {
             // evcxr keeps compiled dependencies in the user's cache folder under a name of its
             // own; a folder of ours keeps the two programs out of each other's way.
             if let Some(cache) = cache_dir() {
-                std::env::set_var("XDG_CACHE_HOME", cache);
+                std::env::set_var(CACHE_HOME, cache);
             }
+            // A linker that is killed leaves its temporary files behind: they go with our folder.
+            std::env::set_var(TMPDIR, path.join(TEMPORARY));
         }
-        Ok(WorkDir {
-            path,
-            original_cache_home,
-        })
+        Ok(WorkDir { path, original })
     }
 
     /// The folder.
@@ -90,10 +96,12 @@ impl WorkDir {
 
     /// Gives the child the environment that the user's code should see.
     pub fn prepare_child(&self, command: &mut Command, toolchain: &Toolchain, cuda: &CudaToolkit) {
-        match &self.original_cache_home {
-            Some(value) => command.env("XDG_CACHE_HOME", value),
-            None => command.env_remove("XDG_CACHE_HOME"),
-        };
+        for (name, value) in &self.original {
+            match value {
+                Some(value) => command.env(name, value),
+                None => command.env_remove(name),
+            };
+        }
         for ours in ["EVCXR_TMPDIR", "MEMTRACK_PROGRESS", "MEMTRACK_KERNEL_PID"] {
             command.env_remove(ours);
         }

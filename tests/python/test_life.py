@@ -78,3 +78,10 @@ def test_a_killed_kernel_takes_its_cells_process_with_it():
         pid = pid_of(kernel)
         os.kill(kernel.manager.provisioner.pid, 9)
         assert_ends(pid)
+
+
+def test_cells_see_the_users_environment(kernel):
+    cell = 'for name in ["TMPDIR", "XDG_CACHE_HOME", "EVCXR_TMPDIR"] { println!("{:?}", std::env::var(name).ok()); }'
+    seen = kernel.ok(cell).stdout.splitlines()
+    expected = [os.environ.get("TMPDIR"), os.environ.get("XDG_CACHE_HOME"), None]
+    assert seen == [f'Some("{value}")' if value else "None" for value in expected]
