@@ -145,7 +145,7 @@ impl Recipe {
 /// What was chosen, and why.
 fn show(recipe: &Recipe) -> Bundle {
     let text = [
-        &[recipe.title.clone()],
+        std::slice::from_ref(&recipe.title),
         &recipe.lines[..],
         &recipe.reasons[..],
     ]

@@ -135,7 +135,7 @@ fn possible(words: &[&str]) -> Vec<Candidate> {
         command
             .get_positionals()
             .filter(|_| !has_value)
-            .flat_map(|arg| values_of(arg)),
+            .flat_map(values_of),
     );
     candidates.extend(
         command
