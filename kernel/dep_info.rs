@@ -49,7 +49,7 @@ extern "C" fn mend() {
 }
 
 /// The file with the list of what a crate is made of, by rustc's arguments.
-fn list_file(arguments: &[String]) -> Option<PathBuf> {
+pub fn list_file(arguments: &[String]) -> Option<PathBuf> {
     let value = |name: &str| {
         let at = arguments.iter().position(|argument| argument == name)?;
         arguments.get(at + 1)

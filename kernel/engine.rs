@@ -8,13 +8,14 @@ use anyhow::{Context, Result, anyhow};
 use evcxr::{CommandContext, Completions, Error, EvalCallbacks, EvalContext, EvalOutputs};
 use memtrack::cuda_toolkit::CudaToolkit;
 
+use crate::cache_lock;
 use crate::interrupt::Interrupter;
 use crate::link::{Link, Notes};
 use crate::output::FrontEnd;
 use crate::recipes;
 use crate::toolchain::Toolchain;
 use crate::wire::FLUSH_SYMBOL;
-use crate::workdir::WorkDir;
+use crate::workdir::{self, WorkDir};
 
 /// MiB of compiled dependencies that are kept for later sessions.
 const CACHE_MIB: u32 = 10 * 1024;
@@ -71,6 +72,9 @@ impl Engine {
             link,
             interrupter,
         };
+        if let Some(cache) = workdir::cache_dir() {
+            cache_lock::mend_counts(&cache);
+        }
         engine.set_up(&format!(":cache {CACHE_MIB}"))?;
         engine.set_up(&hidden_item())?;
         if let Err(error) = engine.set_up(":load_config --quiet") {

@@ -7,6 +7,7 @@
 #[cfg(all(target_os = "linux", target_env = "gnu"))]
 mod allocator;
 mod assist;
+mod cache_lock;
 mod cargo_config;
 mod carried;
 mod child;
@@ -114,6 +115,7 @@ fn main() -> ExitCode {
     }
     progress::report_compilation();
     shared_name::give();
+    cache_lock::wait_for_turn();
     dep_info::mend_at_exit();
     evcxr::runtime_hook();
 
