@@ -23,10 +23,10 @@ use crate::page::known;
 mod driver;
 mod shared;
 
+pub use driver::is_driver_library;
 use driver::{
     CuDevice, Driver, ENDING, LOOKING, Look, NO_FUNCTION, SUCCESS, driver, look_at_libraries,
 };
-pub use driver::{driver_is_loaded, is_driver_library};
 pub use shared::{DEVICES, DevicePage, GpuPage, PoolPage, Presence};
 
 /// The readings before the user's code, on its thread; the pools' marks are set back.
@@ -146,7 +146,7 @@ mod tests {
     fn a_loaded_library_is_found_by_its_name() {
         assert!(loaded_library(|name| name.starts_with("libc.so")));
         assert!(!loaded_library(|name| name.starts_with("libcuda.so")));
-        assert!(!driver_is_loaded());
+        assert!(!loaded_library(is_driver_library));
         assert!(driver().is_none());
     }
 

@@ -114,19 +114,19 @@ pub(super) fn held(list: &Result<ProcessList, String>, trust: &Trust) -> Held {
 }
 
 #[cfg(test)]
-mod tests {
+pub(super) mod tests {
     use super::*;
 
     const WORKER: u32 = 4242;
 
-    fn process(pid: u32, used: u64) -> GpuProcess {
+    pub fn process(pid: u32, used: u64) -> GpuProcess {
         GpuProcess {
             pid,
             used: Some(used),
         }
     }
 
-    fn complete(rows: Vec<GpuProcess>) -> Result<ProcessList, String> {
+    pub fn complete(rows: Vec<GpuProcess>) -> Result<ProcessList, String> {
         Ok(ProcessList {
             rows,
             complete: true,

@@ -1,24 +1,10 @@
+use super::held::tests::{complete, process};
 use super::*;
 use crate::gpu_watch::Processes;
-use crate::probe::nvml::{GpuProcess, ProcessList};
 
 const MIB: u64 = 1 << 20;
 const UUID: [u8; 16] = [7; 16];
 const WORKER: i32 = 4242;
-
-fn process(pid: u32, used: u64) -> GpuProcess {
-    GpuProcess {
-        pid,
-        used: Some(used),
-    }
-}
-
-fn complete(rows: Vec<GpuProcess>) -> Result<ProcessList, String> {
-    Ok(ProcessList {
-        rows,
-        complete: true,
-    })
-}
 
 /// A page on which the worker's driver was there, with a device whose pool was read as given.
 struct Scene {

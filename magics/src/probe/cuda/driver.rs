@@ -9,13 +9,8 @@ use libloading::os::unix::{Library, RTLD_NOW};
 
 use super::DEVICES;
 
-/// Whether a library of NVIDIA's driver is in this process: CUDA's, or that of OpenGL or Vulkan.
-/// A process without one cannot hold memory of an NVIDIA GPU. Some microseconds.
-pub fn driver_is_loaded() -> bool {
-    loaded_library(is_driver_library)
-}
-
-/// Whether a file name is that of a library of NVIDIA's driver that can take GPU memory.
+/// Whether a file name is that of a library of NVIDIA's driver that can take GPU memory: CUDA's, or
+/// that of OpenGL or Vulkan. A process without one cannot hold memory of an NVIDIA GPU.
 pub fn is_driver_library(file: &str) -> bool {
     // NVML, which takes none, is `libnvidia-ml`.
     ["libcuda.so", "libnvidia-", "libGLX_nvidia", "libEGL_nvidia"]
