@@ -4,7 +4,6 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use memtrack::budget::{Budget, Verdict as BudgetVerdict};
 use memtrack::capture::{HeapNote, Measurement, Watcher, WorkEnd};
 use memtrack::cell::{self, Cell};
 use memtrack::environment::Environment;
@@ -17,13 +16,14 @@ use crate::Parts;
 use crate::doctor;
 use crate::engine::{Engine, Evaluation};
 use crate::is_complete::{defines_global_allocator, is_too_deep};
-use crate::output::{Bundle, CellError, FrontEnd, Output, Stream};
+use crate::output::{Bundle, CellError, FrontEnd, Output};
 use crate::progress::Progress;
 use crate::show;
 use crate::toolchain::Toolchain;
 use crate::verdict::{Place, Verdict, judge};
 
 mod expressions;
+mod obey;
 mod use_magic;
 
 /// How long a new child may take to say hello.
@@ -199,49 +199,6 @@ impl Session {
         result.and_then(|()| self.check_budgets(&budgets, front_end))
     }
 
-    fn obey(
-        &mut self,
-        magic: Magic,
-        track: &mut Option<TrackOptions>,
-        budgets: &mut Vec<Budget>,
-        front_end: &Arc<dyn FrontEnd>,
-    ) -> Result<(), CellError> {
-        let bundle = match magic {
-            Magic::Track(options) => {
-                *track = Some(options);
-                return Ok(());
-            }
-            Magic::Assert(budget) => {
-                budgets.push(budget);
-                return Ok(());
-            }
-            Magic::On { full } => {
-                self.mode = if full { Mode::Full } else { Mode::Compact };
-                return Ok(());
-            }
-            Magic::Off => {
-                self.mode = Mode::Off;
-                return Ok(());
-            }
-            Magic::Use(request) => return self.use_package(&request, front_end),
-            Magic::Overview => show::overview(&self.ledger),
-            Magic::Report { sort, cells } => show::report(&self.ledger, sort, cells),
-            Magic::Doctor => {
-                let counted = self.heap_note().not_counted.is_none();
-                let gpus = self.watcher.gpu_facts(FACTS_LIMIT);
-                let cuda = doctor::cuda(&gpus);
-                let checks = doctor::checks(self.parts.link.pid(), Some(counted), &cuda, &gpus);
-                show::doctor(&checks, &self.environment(FACTS_LIMIT))
-            }
-            Magic::Trim => show::trim(&self.parts.link)
-                .map_err(|reason| CellError::plain("TrimError", reason))?,
-            Magic::List => show::list(),
-            Magic::Help(text) => crate::output::text_bundle(text),
-        };
-        front_end.show(Output::Display(bundle));
-        Ok(())
-    }
-
     /// Runs the Rust of a cell, tracked if it was asked for.
     fn run(
         &mut self,
@@ -371,32 +328,6 @@ impl Session {
         HeapNote {
             not_counted: reason.map(str::to_owned),
         }
-    }
-
-    fn check_budgets(
-        &self,
-        budgets: &[Budget],
-        front_end: &Arc<dyn FrontEnd>,
-    ) -> Result<(), CellError> {
-        for budget in budgets {
-            let Some(last) = self.ledger.last() else {
-                return Err(CellError::plain(
-                    "BudgetError",
-                    "no cell was tracked yet, so there is nothing to check. Put %memtrack on top \
-                     of the cell that the budget is for",
-                ));
-            };
-            match budget.check(last) {
-                BudgetVerdict::Pass(text) => {
-                    front_end.show(Output::Text(Stream::Stdout, format!("{text}\n")));
-                }
-                BudgetVerdict::Fail(text) => return Err(CellError::plain("BudgetExceeded", text)),
-                BudgetVerdict::Unknown(text) => {
-                    return Err(CellError::plain("BudgetUnknown", text));
-                }
-            }
-        }
-        Ok(())
     }
 
     /// The machine's fingerprint.

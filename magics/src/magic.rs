@@ -8,19 +8,20 @@
 //! assert!(error.to_string().contains("did you mean `report`?"));
 //! ```
 
-use clap::builder::PossibleValue;
 use clap::error::ErrorKind;
-use clap::{Arg, ArgAction, ArgMatches, Command, ValueEnum, value_parser};
+use clap::{Arg, ArgMatches, Command};
 
 use crate::budget::Budget;
 use crate::ledger::CellRange;
 use crate::report::SortKey;
 
 mod completion;
+mod entries;
 mod error;
 mod package;
 
 pub use completion::{Candidate, MagicCompletion, complete, inspect};
+use entries::MAGICS;
 pub use error::MagicError;
 pub(crate) use error::nearest;
 pub use package::{Device, Package, UseRequest};
@@ -91,144 +92,9 @@ const MEMTRACK_CELL: &str = "%%memtrack";
 const USE: &str = "%use";
 const LSMAGIC: &str = "%lsmagic";
 
-static MAGICS: [MagicEntry; 9] = [
-    MagicEntry {
-        name: MEMTRACK,
-        subcommand: None,
-        usage: "%memtrack [--label TEXT] [--wide]",
-        help: "Above Rust code: tracks this cell and shows its table. \
-               Alone in a cell: shows the session so far, one line a cell.",
-        example: "%memtrack --label load --wide",
-        arguments: |command| {
-            command
-                .arg(option("label", "TEXT").help("A name for the cell in tables and reports"))
-                .arg(flag("wide").help("Show resident memory by kind: anon, file, shmem, swap"))
-        },
-        read: read_track,
-    },
-    MagicEntry {
-        name: MEMTRACK,
-        subcommand: Some("on"),
-        usage: "%memtrack on [--full]",
-        help: "Tracks every cell from here on, one line each.",
-        example: "%memtrack on --full",
-        arguments: |command| command.arg(flag("full").help("Show each cell's whole table")),
-        read: |matches, _| {
-            Ok(Magic::On {
-                full: matches.get_flag("full"),
-            })
-        },
-    },
-    MagicEntry {
-        name: MEMTRACK,
-        subcommand: Some("off"),
-        usage: "%memtrack off",
-        help: "Stops tracking every cell.",
-        example: "%memtrack off",
-        arguments: |command| command,
-        read: |_, _| Ok(Magic::Off),
-    },
-    MagicEntry {
-        name: MEMTRACK,
-        subcommand: Some("report"),
-        usage: "%memtrack report [--sort peak|kept|allocated] [--cells A:B]",
-        help: "Shows which tracked cell used most, and of what.",
-        example: "%memtrack report --sort kept --cells 3:7",
-        arguments: |command| {
-            command
-                .arg(
-                    option("sort", "KEY")
-                        .value_parser(value_parser!(SortKey))
-                        .default_value("peak")
-                        .help("By which number to sort, largest first"),
-                )
-                .arg(
-                    option("cells", "A:B")
-                        .value_parser(value_parser!(CellRange))
-                        .help("Only the cells with these numbers; A: and :B are open ranges"),
-                )
-        },
-        read: |matches, _| {
-            Ok(Magic::Report {
-                sort: matches.get_one("sort").copied().unwrap_or_default(),
-                cells: matches.get_one("cells").copied(),
-            })
-        },
-    },
-    MagicEntry {
-        name: MEMTRACK,
-        subcommand: Some("assert"),
-        usage: "%memtrack assert EXPRESSION",
-        help: "Fails the cell if the last tracked cell broke the budget.",
-        example: "%memtrack assert ram.peak < 2GiB and heap.kept == 0",
-        arguments: |command| {
-            command.arg(
-                Arg::new("expression")
-                    .value_name("EXPRESSION")
-                    .num_args(1..)
-                    .required(true)
-                    .trailing_var_arg(true)
-                    .help(
-                        "A quantity such as ram.peak, heap.kept or vram.after, one of \
-                         < <= > >= == !=, and an amount, a percentage of the limit or a count; \
-                         `and` joins several",
-                    ),
-            )
-        },
-        read: |matches, _| {
-            let words: Vec<&str> = matches
-                .get_many::<String>("expression")
-                .into_iter()
-                .flatten()
-                .map(String::as_str)
-                .collect();
-            Budget::parse(&words.join(" "))
-                .map(Magic::Assert)
-                .map_err(|error| error.to_string())
-        },
-    },
-    MagicEntry {
-        name: MEMTRACK,
-        subcommand: Some("doctor"),
-        usage: "%memtrack doctor",
-        help: "Shows what this machine lets us measure, what not, why, and how to fix it.",
-        example: "%memtrack doctor",
-        arguments: |command| command,
-        read: |_, _| Ok(Magic::Doctor),
-    },
-    MagicEntry {
-        name: MEMTRACK,
-        subcommand: Some("trim"),
-        usage: "%memtrack trim",
-        help: "Gives freed heap back to the system, and shows how much.",
-        example: "%memtrack trim",
-        arguments: |command| command,
-        read: |_, _| Ok(Magic::Trim),
-    },
-    MagicEntry {
-        name: USE,
-        subcommand: None,
-        usage: "%use candle|cudarc|workloads[@VERSION] [--cpu] [--cuda]",
-        help: "Brings a package in the form that fits this machine, and shows the lines that would \
-               do the same by hand. Alone or above Rust code, which can use it.",
-        example: "%use candle@0.11.1 --cpu",
-        arguments: package::arguments,
-        read: |matches, _| package::read(matches).map(Magic::Use),
-    },
-    MagicEntry {
-        name: LSMAGIC,
-        subcommand: None,
-        usage: "%lsmagic",
-        help: "Lists the magics.",
-        example: "%lsmagic",
-        arguments: |command| command,
-        read: |_, _| Ok(Magic::List),
-    },
-];
-
 /// The table of all magics.
 pub fn magics() -> &'static [MagicEntry] {
-    &MAGICS
+    MAGICS
 }
 
 /// The words with which a magic line can begin.
@@ -292,21 +158,6 @@ pub fn parse(line: &str, has_code: bool) -> Result<Magic, MagicError> {
     }
 }
 
-fn read_track(matches: &ArgMatches, has_code: bool) -> Result<Magic, String> {
-    let options = TrackOptions {
-        label: matches.get_one::<String>("label").cloned(),
-        wide: matches.get_flag("wide"),
-    };
-    match (has_code, options == TrackOptions::default()) {
-        (true, _) => Ok(Magic::Track(options)),
-        (false, true) => Ok(Magic::Overview),
-        (false, false) => Err(
-            "there is no code below this line to track: put the code into the same cell, under it"
-                .into(),
-        ),
-    }
-}
-
 impl MagicEntry {
     /// The words with which a line of this magic begins, such as `%memtrack report`.
     pub fn words(&self) -> String {
@@ -366,30 +217,6 @@ fn entry_of(words: &[&str]) -> &'static MagicEntry {
         .find(|entry| entry.subcommand.is_some() && entry.subcommand == subcommand)
         .or_else(|| magics().iter().find(of_magic))
         .unwrap_or(&MAGICS[0])
-}
-
-fn option(name: &'static str, value: &'static str) -> Arg {
-    Arg::new(name).long(name).value_name(value)
-}
-
-fn flag(name: &'static str) -> Arg {
-    Arg::new(name).long(name).action(ArgAction::SetTrue)
-}
-
-impl ValueEnum for SortKey {
-    fn value_variants<'a>() -> &'a [SortKey] {
-        &[SortKey::Peak, SortKey::Kept, SortKey::Allocated]
-    }
-
-    fn to_possible_value(&self) -> Option<PossibleValue> {
-        Some(match self {
-            SortKey::Peak => PossibleValue::new("peak").help("Highest process RAM"),
-            SortKey::Kept => PossibleValue::new("kept").help("Process RAM left behind"),
-            SortKey::Allocated => {
-                PossibleValue::new("allocated").help("Bytes handed out by malloc")
-            }
-        })
-    }
 }
 
 #[cfg(test)]

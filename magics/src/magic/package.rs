@@ -4,7 +4,7 @@ use clap::builder::{PossibleValue, PossibleValuesParser, TypedValueParser};
 use clap::error::{ContextKind, ContextValue, ErrorKind};
 use clap::{Arg, ArgMatches, Command, ValueEnum};
 
-use super::flag;
+use super::entries::flag;
 
 /// A package that `%use` brings.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
