@@ -1,13 +1,7 @@
 //! Before → work → after and peak: the watcher's side of one piece of work.
 //!
-//! ```
-//! let (vector, measurement) = memtrack::capture::measure(|| vec![1u8; 1 << 20]).unwrap();
-//! let ram = &measurement.rows[0];
-//! assert!(ram.peak.unwrap() >= ram.after.unwrap());
-//! assert_eq!(vector.len(), 1 << 20);
-//! ```
+//! [`crate::measure`] is both sides in one process.
 
-use std::io;
 use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
 use std::time::{Duration, Instant};
@@ -20,7 +14,6 @@ use crate::probe::host::ProcessProbe;
 use crate::probe::machine::SystemProbe;
 use crate::record::{CudaContext, Durations, Overhead, Row};
 use crate::sampler::{FirstLook, Sampler};
-use crate::worker::Worker;
 
 mod gpu_rows;
 mod rows;
@@ -210,27 +203,4 @@ impl Capture<'_> {
             cuda_context,
         }
     }
-}
-
-/// Runs `work` in this process and measures it: everything but the heap, which is counted only in
-/// a program that reports its calls to [`crate::heap`].
-///
-/// # Errors
-/// Where the system refuses a page of shared memory.
-pub fn measure<R>(work: impl FnOnce() -> R) -> io::Result<(R, Measurement)> {
-    let page = Arc::new(PageMapping::create()?);
-    page.page().clear();
-    let shared = PageMapping::from_file(
-        std::os::fd::AsFd::as_fd(&*page)
-            .try_clone_to_owned()?
-            .into(),
-    )?;
-    let worker = Worker::new(shared.leak());
-    let watcher = Watcher::new(page);
-    let capture = watcher.start(std::process::id() as i32);
-    let result = worker.run(work);
-    let note = HeapNote {
-        not_counted: Some("this program does not report its allocations to memtrack".into()),
-    };
-    Ok((result, capture.finish(WorkEnd::Finished, note)))
 }

@@ -27,8 +27,10 @@ use std::sync::atomic::{AtomicBool, AtomicPtr, AtomicU32, Ordering::*};
 use crate::page::SharedPage;
 
 mod counters;
+mod counting_allocator;
 
 pub use counters::{Activity, Counts, FLUSH_BYTES, HeapCounters, SLOTS, Slot, peak_error};
+pub use counting_allocator::CountingAllocator;
 
 /// Where this process counts; null while it does not.
 static COUNTERS: AtomicPtr<HeapCounters> = AtomicPtr::new(null_mut());

@@ -1,5 +1,6 @@
 //! Where the memory of a piece of work went: exact peaks of RAM and heap, before, while and after
-//! it ran, as records and tables. It knows nothing of Jupyter.
+//! it ran, as records and tables. It knows nothing of Jupyter: [`measure`] is all that a program
+//! needs to measure itself.
 //!
 //! - [`cell`] and [`magic`]: a cell's text, taken apart, and what its magic lines ask for.
 //! - [`probe`]: one file for each source of a reading; [`heap`], [`page`], [`worker`] and
@@ -24,6 +25,7 @@ pub mod heap;
 pub mod html;
 pub mod ledger;
 pub mod magic;
+pub mod measure;
 pub mod page;
 pub mod probe;
 pub mod record;
