@@ -12,7 +12,7 @@ use crate::record::Record;
 use crate::table::{self, Column, Entry, Grid, Table, Weight};
 
 /// Around everything: the viewer's own colour, and digits of one width.
-const FRAME: &str = "color:inherit;font-size:13px;line-height:1.5;font-variant-numeric:tabular-nums;overflow-x:auto";
+pub(crate) const FRAME: &str = "color:inherit;font-size:13px;line-height:1.5;font-variant-numeric:tabular-nums;overflow-x:auto";
 const FAINT: &str = "opacity:.65";
 const ALERT: &str = "border-left:3px solid rgba(220,80,60,.9);background:rgba(220,80,60,.12);padding:1px 8px;margin:2px 0";
 /// The number to look at.
@@ -22,8 +22,13 @@ const STRONG: &str =
 const IN_LINE: &str = ";margin:0 -5px";
 const WRONG: &str =
     "font-weight:bold;background:rgba(220,80,60,.2);border-radius:3px;padding:1px 5px";
-/// Lines that are seen on white and on black.
-const LINE: &str = "1px solid rgba(128,128,128,.3)";
+// Viewers have styles of their own for tables, such as stripes and centred columns: each is undone.
+pub(crate) const TABLE: &str = "border-collapse:collapse;border:0;color:inherit;background:transparent;font-size:13px;table-layout:auto;margin:4px 0";
+/// The line is seen on white and on black.
+pub(crate) const ROW: &str = "background:transparent;border-bottom:1px solid rgba(128,128,128,.3)";
+pub(crate) const FIELD: &str = "border:0;color:inherit;vertical-align:baseline";
+/// The first field of a row.
+pub(crate) const NAME: &str = "text-align:left;white-space:nowrap;padding:2px 12px 2px 2px";
 /// From this share of a limit on, in percent, the bar takes the colour of alerts.
 const NEAR_LIMIT: u8 = 80;
 
@@ -64,11 +69,11 @@ pub fn compact(record: &Record) -> String {
 
 fn draw(grid: &Grid) -> Markup {
     html! {
-        table style="border-collapse:collapse;border:0;color:inherit;background:transparent;font-size:13px;table-layout:auto;margin:4px 0" {
+        table style=(TABLE) {
             thead {
-                tr style={ "background:transparent;border-bottom:" (LINE) } {
+                tr style=(ROW) {
                     @for (place, column) in grid.columns.iter().enumerate() {
-                        th align=(side(column)) style={ (field(place, column)) ";font-weight:normal" } {
+                        th align=(side(column)) style={ (field(grid, place)) ";font-weight:normal" } {
                             span style=(FAINT) { (column.name) }
                         }
                     }
@@ -76,9 +81,9 @@ fn draw(grid: &Grid) -> Markup {
             }
             tbody {
                 @for row in &grid.rows {
-                    tr style={ "background:transparent;border-bottom:" (LINE) } {
+                    tr style=(ROW) {
                         @for (place, (entry, column)) in row.iter().zip(&grid.columns).enumerate() {
-                            td align=(side(column)) style={ (field(place, column)) (bar(entry)) } title=[&entry.hint] {
+                            td align=(side(column)) style={ (field(grid, place)) (bar(entry)) } title=[&entry.hint] {
                                 @if column.is_text { (words(entry, &entry.text, "")) }
                                 @else { (words(entry, &minus(&entry.text), IN_LINE)) }
                             }
@@ -94,15 +99,19 @@ fn side(column: &Column) -> &'static str {
     if column.is_text { "left" } else { "right" }
 }
 
-fn field(place: usize, column: &Column) -> String {
-    let by_kind = match (column.is_text, place) {
+/// The style of a field of the column at `place`.
+fn field(grid: &Grid, place: usize) -> String {
+    let by_kind = match (grid.columns[place].is_text, place) {
         // The rows' names.
-        (true, 0) => "text-align:left;white-space:nowrap;padding:2px 12px 2px 2px",
-        // Wide enough not to become a tower of single words in a narrow window.
-        (true, _) => "text-align:left;padding:2px 8px;font-size:12px;min-width:18em",
+        (true, 0) => NAME,
+        // Remarks: wide enough not to become a tower of single words in a narrow window.
+        (true, _) if place + 1 == grid.columns.len() => {
+            "text-align:left;padding:2px 8px;font-size:12px;min-width:18em"
+        }
+        (true, _) => "text-align:left;padding:2px 8px;min-width:8em",
         (false, _) => "text-align:right;white-space:nowrap;padding:2px 8px",
     };
-    format!("border:0;color:inherit;vertical-align:baseline;{by_kind}")
+    format!("{FIELD};{by_kind}")
 }
 
 /// The share of a limit as a bar behind the number.
