@@ -106,7 +106,7 @@ fn field(grid: &Grid, place: usize) -> String {
         (true, 0) => NAME,
         // Remarks: wide enough not to become a tower of single words in a narrow window.
         (true, _) if place + 1 == grid.columns.len() => {
-            "text-align:left;padding:2px 8px;font-size:12px;min-width:18em"
+            "text-align:left;padding:2px 8px;font-size:12px;min-width:14em"
         }
         (true, _) => "text-align:left;padding:2px 8px;min-width:8em",
         (false, _) => "text-align:right;white-space:nowrap;padding:2px 8px",
