@@ -5,6 +5,7 @@ use std::sync::Arc;
 use memtrack::budget::{Budget, Verdict as BudgetVerdict};
 use memtrack::gpu_watch::FACTS_LIMIT;
 use memtrack::magic::{Magic, TrackOptions};
+use memtrack::text::wrap;
 
 use super::{Mode, Session};
 use crate::doctor;
@@ -78,7 +79,7 @@ impl Session {
             };
             match budget.check(last) {
                 BudgetVerdict::Pass(text) => {
-                    front_end.show(Output::Text(Stream::Stdout, format!("{text}\n")));
+                    front_end.show(Output::Text(Stream::Stdout, wrap(&text)));
                 }
                 BudgetVerdict::Fail(text) => return Err(CellError::plain("BudgetExceeded", text)),
                 BudgetVerdict::Unknown(text) => {

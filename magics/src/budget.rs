@@ -28,7 +28,7 @@ pub struct Budget {
 /// Whether a record keeps within a budget, and why, in words for the user.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Verdict {
-    /// Every comparison holds.
+    /// Every comparison holds; one line each.
     Pass(String),
     /// At least one comparison does not hold.
     Fail(String),
@@ -232,26 +232,35 @@ impl Budget {
             .iter()
             .flat_map(|clause| clause.check(record))
             .collect();
-        let messages = |wanted: fn(&Verdict) -> Option<&String>| -> Option<String> {
+        let messages = |wanted: fn(&Verdict) -> Option<&String>, between: &str| -> Option<String> {
             let found: Vec<&str> = verdicts
                 .iter()
                 .filter_map(wanted)
                 .map(String::as_str)
                 .collect();
-            (!found.is_empty()).then(|| found.join("; "))
+            (!found.is_empty()).then(|| found.join(between))
         };
-        let failed = messages(|verdict| match verdict {
-            Verdict::Fail(message) => Some(message),
-            Verdict::Pass(_) | Verdict::Unknown(_) => None,
-        });
-        let unknown = messages(|verdict| match verdict {
-            Verdict::Unknown(message) => Some(message),
-            Verdict::Pass(_) | Verdict::Fail(_) => None,
-        });
-        let passed = messages(|verdict| match verdict {
-            Verdict::Pass(message) => Some(message),
-            Verdict::Fail(_) | Verdict::Unknown(_) => None,
-        });
+        let failed = messages(
+            |verdict| match verdict {
+                Verdict::Fail(message) => Some(message),
+                Verdict::Pass(_) | Verdict::Unknown(_) => None,
+            },
+            "; ",
+        );
+        let unknown = messages(
+            |verdict| match verdict {
+                Verdict::Unknown(message) => Some(message),
+                Verdict::Pass(_) | Verdict::Fail(_) => None,
+            },
+            "; ",
+        );
+        let passed = messages(
+            |verdict| match verdict {
+                Verdict::Pass(message) => Some(message),
+                Verdict::Fail(_) | Verdict::Unknown(_) => None,
+            },
+            "\n",
+        );
         match (failed, unknown) {
             (Some(failed), Some(unknown)) => Verdict::Fail(format!("{failed}; {unknown}")),
             (Some(failed), None) => Verdict::Fail(failed),

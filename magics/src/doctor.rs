@@ -5,6 +5,7 @@ use std::borrow::Cow;
 use maud::{Markup, html};
 
 use crate::environment::Environment;
+use crate::html::{FIELD, FRAME, NAME, ROW, TABLE};
 use crate::probe::cgroup::CgroupProbe;
 use crate::probe::host::{ProcessMemory, ProcessProbe, max_rss_self};
 use crate::probe::machine::SystemProbe;
@@ -284,19 +285,18 @@ fn aligned(rows: impl Iterator<Item = Vec<String>>) -> String {
 
 /// The checks and the environment as HTML with inline styles, readable on light and dark pages.
 pub fn render_html(checks: &[Check], environment: &Environment) -> Markup {
-    const TABLE: &str = "border-collapse:collapse;font-size:90%";
-    const CELL: &str = "text-align:left;vertical-align:top;padding:2px 10px;border-bottom:1px solid rgba(128,128,128,.35)";
+    const DETAIL: &str = ";text-align:left;padding:2px 8px";
     html! {
-        div {
+        div style=(FRAME) {
             div style="font-weight:bold" { (TITLE) }
             table style=(TABLE) {
                 @for check in checks {
-                    tr {
-                        td style={ (CELL) ";font-weight:bold;color:" (color(check.status)) } {
+                    tr style=(ROW) {
+                        td align="left" style={ (FIELD) ";" (NAME) ";font-weight:bold;color:" (color(check.status)) } {
                             (check.status.word())
                         }
-                        td style={ (CELL) ";white-space:nowrap" } { (check.name) }
-                        td style=(CELL) {
+                        td align="left" style={ (FIELD) ";" (NAME) } { (check.name) }
+                        td align="left" style={ (FIELD) (DETAIL) } {
                             (check.detail)
                             @if let Some(fix) = &check.fix { br; i { "fix: " (fix) } }
                         }
@@ -307,9 +307,9 @@ pub fn render_html(checks: &[Check], environment: &Environment) -> Markup {
                 summary { "Environment " code { (environment.id) } }
                 table style=(TABLE) {
                     @for (name, value) in environment.lines() {
-                        tr {
-                            td style={ (CELL) ";white-space:nowrap" } { (name) }
-                            td style=(CELL) { (value) }
+                        tr style=(ROW) {
+                            td align="left" style={ (FIELD) ";" (NAME) } { (name) }
+                            td align="left" style={ (FIELD) (DETAIL) } { (value) }
                         }
                     }
                 }

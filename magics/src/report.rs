@@ -21,6 +21,8 @@ pub enum SortKey {
     Kept,
     /// Bytes handed out by `malloc`.
     Allocated,
+    /// Most GPU memory that the process had; of several GPUs, on the one where it had most.
+    Vram,
 }
 
 /// A number of a record that a report shows in a column of its own.
@@ -110,6 +112,7 @@ impl SortKey {
             SortKey::Peak => &MEASURES[0],
             SortKey::Kept => &MEASURES[1],
             SortKey::Allocated => &MEASURES[4],
+            SortKey::Vram => &MEASURES[5],
         }
     }
 }
@@ -139,21 +142,52 @@ pub fn report(ledger: &Ledger, sort: SortKey, cells: Option<CellRange>) -> Table
     }
     let measure = sort.measure();
     records.sort_by_key(|record| Reverse(measure.of(record).map(|(value, _)| value)));
-    let footer = MEASURES.iter().filter_map(|measure| {
-        let worst = measure.worst(&records)?;
-        let (_, value) = measure.of(worst)?;
-        Some(format!("{}: {} {value}", measure.name, cell_name(worst)))
-    });
+    let worst: Vec<String> = MEASURES
+        .iter()
+        .filter_map(|measure| {
+            let worst = measure.worst(&records)?;
+            let (_, value) = measure.of(worst)?;
+            Some(format!("{}: {} {value}", measure.name, cell_name(worst)))
+        })
+        .collect();
+    let mut footer = Vec::new();
+    if !worst.is_empty() {
+        footer.push("* the most of its column".into());
+    }
+    // What the rows are not sorted by is the rest of the answer to "and of what?".
+    footer.extend(
+        worst
+            .into_iter()
+            .filter(|line| !line.starts_with(measure.name)),
+    );
     Table {
-        title: format!(
-            "{}, sorted by {}",
-            tracked(records.len()),
-            measure.column.name
-        ),
-        footer: footer.collect(),
+        title: sorted(&records, measure),
+        footer,
         grids: vec![grid(&records, Some(sort))],
         footnotes: endings(&records),
         ..Table::default()
+    }
+}
+
+/// By what the records are sorted, and which comes first; or why they are not sorted.
+fn sorted(records: &[&Record], measure: &Measure) -> String {
+    let count = tracked(records.len());
+    let name = measure.column.name;
+    if let Some(worst) = measure.worst(records)
+        && let Some((_, value)) = measure.of(worst)
+    {
+        let label = worst.cell.label.as_deref().map(clean).unwrap_or_default();
+        let cell = format!("{} {label}", cell_name(worst));
+        return format!(
+            "{count}, sorted by {name} · {}: {}, {value}",
+            measure.name,
+            cell.trim_end()
+        );
+    }
+    let known = records.iter().any(|record| measure.of(record).is_some());
+    match known {
+        true => format!("{count}, sorted by {name}"),
+        false => format!("{count}, not sorted: {name} is not known for any of them"),
     }
 }
 
@@ -222,12 +256,12 @@ fn grid(records: &[&Record], sort: Option<SortKey>) -> Grid {
         row.push(Entry::or_absent(
             record.duration_s.run.map(units::format_seconds),
         ));
-        row.extend(has_endings.then(|| Entry {
-            hint: record.cell.cause.as_deref().map(clean),
-            ..Entry::strong(match record.cell.status {
-                CellStatus::Ok => "",
-                status => status.as_str(),
-            })
+        row.extend(has_endings.then(|| match record.cell.status {
+            CellStatus::Ok => Entry::default(),
+            status => Entry {
+                hint: record.cell.cause.as_deref().map(clean),
+                ..Entry::wrong(status.as_str())
+            },
         }));
         row
     };

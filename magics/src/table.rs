@@ -51,6 +51,9 @@ pub struct Entry {
     pub weight: Weight,
     /// More about it, shown where the pointer rests on it.
     pub hint: Option<String>,
+    /// For a number that says how much of a limit is used, that in percent: the HTML draws it as a
+    /// bar.
+    pub share: Option<u8>,
 }
 
 /// How much something matters.
@@ -63,6 +66,8 @@ pub enum Weight {
     Strong,
     /// Little.
     Faint,
+    /// It tells that something went wrong.
+    Wrong,
 }
 
 impl Column {
@@ -108,9 +113,25 @@ impl Entry {
         }
     }
 
+    /// A field that tells that something went wrong.
+    pub fn wrong(text: impl Into<String>) -> Entry {
+        Entry {
+            weight: Weight::Wrong,
+            ..Entry::new(text)
+        }
+    }
+
     /// A number, or [`ABSENT`].
     pub fn or_absent(text: Option<String>) -> Entry {
         text.map_or_else(|| Entry::faint(ABSENT), Entry::new)
+    }
+
+    /// A difference or an amount, faint where it says that nothing happened, or [`ABSENT`].
+    pub(crate) fn change(text: Option<String>) -> Entry {
+        match text {
+            Some(text) if text == units::NOISE || text == "0 B" => Entry::faint(text),
+            text => Entry::or_absent(text),
+        }
     }
 }
 
@@ -143,12 +164,14 @@ impl Table {
             .filter(|row| row.device.as_ref().is_none_or(|it| !quiet.contains(&it)))
             .collect();
         let reasons = reasons(&shown);
+        let lead = details::lead(record);
         for row in shown {
             let mark = reasons
                 .iter()
                 .position(|(reason, _)| Some(reason) == row.unavailable.as_ref())
                 .map(|index| format!("[{}]", index + 1));
-            grid.rows.push(entries(record, row, mark.as_deref()));
+            let leads = lead.is_some_and(|lead| std::ptr::eq(lead, row));
+            grid.rows.push(entries(record, row, leads, mark.as_deref()));
         }
         table.footnotes = reasons
             .iter()
@@ -246,14 +269,15 @@ fn alerts(record: &Record) -> Vec<String> {
     alerts
 }
 
-fn entries(record: &Record, row: &Row, mark: Option<&str>) -> Vec<Entry> {
+/// The fields of a row; `leads` where its peak is the number to look at.
+fn entries(record: &Record, row: &Row, leads: bool, mark: Option<&str>) -> Vec<Entry> {
     let floor = units::noise_floor(row.memory, row.scope);
     let bytes = |value: Option<u64>| Entry::or_absent(value.map(units::format_bytes));
     let method = row.peak_method.as_deref().map(clean);
     let peak = match row.peak {
         Some(peak) => Entry {
             hint: method.clone(),
-            ..Entry::strong(units::format_bytes(peak))
+            ..peak_entry(peak, leads)
         },
         None => Entry::faint(ABSENT),
     };
@@ -272,7 +296,7 @@ fn entries(record: &Record, row: &Row, mark: Option<&str>) -> Vec<Entry> {
         peak,
         bytes(row.after),
         kept(record, row),
-        Entry::or_absent(
+        Entry::change(
             record
                 .temporary(row)
                 .map(|bytes| units::format_amount(bytes, floor)),
@@ -281,6 +305,9 @@ fn entries(record: &Record, row: &Row, mark: Option<&str>) -> Vec<Entry> {
             hint: row
                 .limit
                 .map(|limit| format!("limit {}", units::format_bytes(limit))),
+            share: row
+                .percent_of_limit()
+                .map(|percent| percent.clamp(0.0, 100.0).round() as u8),
             ..Entry::or_absent(row.percent_of_limit().map(units::format_percent))
         },
         Entry {
@@ -290,13 +317,21 @@ fn entries(record: &Record, row: &Row, mark: Option<&str>) -> Vec<Entry> {
     ]
 }
 
+fn peak_entry(peak: u64, leads: bool) -> Entry {
+    let text = units::format_bytes(peak);
+    match leads {
+        true => Entry::strong(text),
+        false => Entry::new(text),
+    }
+}
+
 /// What a row kept, `restarted` where that cannot be told, or [`ABSENT`].
 pub(crate) fn kept(record: &Record, row: &Row) -> Entry {
     if record.cell.restarted {
         return Entry::faint("restarted");
     }
     let floor = units::noise_floor(row.memory, row.scope);
-    Entry::or_absent(
+    Entry::change(
         record
             .kept(row)
             .map(|bytes| units::format_difference(bytes, floor)),
@@ -315,31 +350,32 @@ pub fn compact(record: &Record) -> Vec<Vec<Entry>> {
     });
     // A GPU that the process did not touch is no news.
     let gpus = record.vram_of_process().filter(|row| row.peak != Some(0));
-    let shown = host.chain(gpus);
-    for row in shown {
+    let lead = details::lead(record);
+    for row in host.chain(gpus) {
         let Some(peak) = row.peak else {
             parts.push(vec![Entry::faint(format!("{} unavailable", row.label()))]);
             continue;
         };
         let mut part = vec![
             Entry::new(format!("{} peak ", row.label())),
-            Entry::strong(units::format_bytes(peak)),
+            peak_entry(peak, lead.is_some_and(|lead| std::ptr::eq(lead, row))),
         ];
         let kept = kept(record, row);
-        if kept.text != ABSENT {
-            part.push(Entry::new(format!(" (kept {})", kept.text)));
-        }
+        // "Kept" of less than nothing would read wrongly in a sentence.
+        let said = match kept.text.strip_prefix('-') {
+            Some(freed) => format!(" (freed {freed})"),
+            None if record.cell.restarted => format!(" ({})", kept.text),
+            None => format!(" (kept {})", kept.text),
+        };
+        part.extend((kept.text != ABSENT).then(|| Entry { text: said, ..kept }));
         parts.push(part);
     }
     if let Some(run) = record.duration_s.run {
-        parts.push(vec![Entry::new(units::format_seconds(run))]);
+        parts.push(vec![Entry::faint(units::format_seconds(run))]);
     }
     if let Some(ending) = ending(record) {
-        parts.push(vec![Entry::strong(ending)]);
+        parts.push(vec![Entry::wrong(ending)]);
     }
-    match parts.first_mut() {
-        Some(first) => first.insert(0, Entry::new(format!("{} ", title(record)))),
-        None => parts.push(vec![Entry::new(title(record))]),
-    }
+    parts.insert(0, vec![Entry::new(title(record))]);
     parts
 }

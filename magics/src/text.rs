@@ -30,6 +30,13 @@ pub fn compact(record: &Record) -> String {
     lines(&[&parts.join(" · ")])
 }
 
+/// Words in lines no wider than [`WIDTH`], each ended by `\n`; later lines of a paragraph are
+/// indented.
+pub fn wrap(text: &str) -> String {
+    let paragraphs: Vec<String> = text.lines().map(String::from).collect();
+    lines(&paragraphs.iter().collect::<Vec<_>>())
+}
+
 /// Each text on a line of its own, wrapped with an indent where it is too long.
 fn lines(texts: &[&String]) -> String {
     let options = textwrap::Options::new(WIDTH).subsequent_indent("    ");

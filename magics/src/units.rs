@@ -25,6 +25,9 @@ pub enum UnitError {
     OutOfRange(String),
 }
 
+/// Stands for a difference that is smaller than the noise.
+pub(crate) const NOISE: &str = "≈0";
+
 /// `bytes` in binary units with three or four significant digits, such as `1.02 GiB` or `512 B`.
 pub fn format_bytes(bytes: u64) -> String {
     if bytes < 1024 {
@@ -58,7 +61,7 @@ pub fn format_signed(bytes: i64) -> String {
 /// A signed difference, or `≈0` where it is smaller than `floor` bytes and so says nothing.
 pub fn format_difference(bytes: i64, floor: u64) -> String {
     if floor > 0 && bytes.unsigned_abs() < floor {
-        "≈0".into()
+        NOISE.into()
     } else {
         format_signed(bytes)
     }
@@ -67,7 +70,7 @@ pub fn format_difference(bytes: i64, floor: u64) -> String {
 /// An amount, or `≈0` where it is smaller than `floor` bytes and so says nothing.
 pub fn format_amount(bytes: u64, floor: u64) -> String {
     if floor > 0 && bytes < floor {
-        "≈0".into()
+        NOISE.into()
     } else {
         format_bytes(bytes)
     }

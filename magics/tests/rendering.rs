@@ -67,6 +67,52 @@ fn a_cell_on_a_gpu() {
     assert!(as_text(&alone).contains("GPU 1 device"));
 }
 
+/// What stands out in a drawn table.
+fn marked(drawn: &str) -> Vec<&str> {
+    let parts = drawn.split("<b ").skip(1);
+    parts
+        .filter_map(|part| part.split_once('>')?.1.split_once("</b>"))
+        .map(|(marked, _)| marked)
+        .collect()
+}
+
+#[test]
+fn one_number_stands_out_the_peak_that_rose_most() {
+    let draw = |record: &Record| html::render(&Table::of_record(record, true));
+    assert_eq!(marked(&draw(&normal())), ["1.26 GiB"]);
+    // The heap grew by more, but nobody touched it.
+    let mut untouched = normal();
+    untouched.rows[2].peak = Some(8 * GIB);
+    assert_eq!(marked(&draw(&untouched)), ["1.26 GiB"]);
+    let mut children = normal();
+    children.rows[1].peak = Some(2 * GIB);
+    assert_eq!(marked(&draw(&children)), ["2.00 GiB"]);
+    // 8 GiB of the GPU against one of RAM.
+    assert_eq!(marked(&draw(&gpus())), ["8.03 GiB"]);
+    assert_eq!(marked(&html::compact(&gpus())), ["8.03 GiB"]);
+    // Where nothing rose, process RAM.
+    let mut quiet = normal();
+    for row in &mut quiet.rows {
+        row.peak = row.before;
+    }
+    assert_eq!(marked(&draw(&quiet)), ["12.0 MiB"]);
+    assert_eq!(marked(&draw(&unknown())), Vec::<&str>::new());
+}
+
+#[test]
+fn less_than_before_reads_right() {
+    let mut freed = normal();
+    freed.rows[0].after = Some(0);
+    freed.rows[2].after = freed.rows[2].before;
+    let drawn = html::render(&Table::of_record(&freed, false));
+    // A true minus, as wide as the plus.
+    assert!(drawn.contains(">−12.0 MiB<"), "{drawn}");
+    assert!(!drawn.contains("-12.0 MiB"), "{drawn}");
+    let line = text::compact(&freed);
+    assert!(line.contains("(freed 12.0 MiB)"), "{line}");
+    assert!(line.contains("(kept 0 B)"), "{line}");
+}
+
 #[test]
 fn the_largest_values() {
     assert_snapshot!("huge_text", as_text(&huge()));
@@ -159,6 +205,22 @@ fn which_cell_used_most() {
     assert_eq!(order(SortKey::Peak), ["[2]", "[1]", "[3]", "[4]"]);
     assert_eq!(order(SortKey::Kept), ["[1]", "[2]", "[4]", "[3]"]);
     assert_eq!(order(SortKey::Allocated), ["[2]", "[1]", "[3]", "[4]"]);
+    assert!(
+        draw(SortKey::Vram, None)
+            .starts_with("5 tracked cells, not sorted: VRAM peak is not known for any of them")
+    );
+    let mut ledger = session();
+    let mut on_gpu = gpus();
+    on_gpu.cell.execution_count = 6;
+    ledger.add(on_gpu);
+    let drawn = text::render(&report::report(&ledger, SortKey::Vram, None));
+    assert!(
+        drawn.starts_with(
+            "6 tracked cells, sorted by VRAM peak · highest GPU memory of the process: [6] load, 8.03 GiB"
+        ),
+        "{drawn}"
+    );
+    assert!(drawn.lines().nth(2).unwrap().starts_with("[6]"), "{drawn}");
     let drawn = draw(SortKey::Peak, Some("8:9"));
     assert!(drawn.starts_with("No cell with such a number"), "{drawn}");
 }

@@ -3,7 +3,7 @@
 //! Positions are counted in characters (Unicode scalar values) from the line's `%`, as Jupyter
 //! counts cursors.
 
-use clap::Arg;
+use clap::{Arg, Command};
 
 use super::{MagicEntry, entry_of, magics, names};
 use crate::budget;
@@ -80,7 +80,7 @@ pub fn inspect(line: &str, cursor_chars: usize) -> Option<String> {
 fn help_on(earlier: &[&str], word: &str) -> Option<String> {
     if earlier.is_empty() {
         names().find(|name| *name == word)?;
-        return Some(super::command(word).render_help().to_string());
+        return Some(tooltip(super::command(word)));
     }
     let entry = entry_of(&[earlier, &[word]].concat());
     if earlier.len() > 1 || word.starts_with('-') || entry.name == super::USE {
@@ -94,7 +94,17 @@ fn help_on(earlier: &[&str], word: &str) -> Option<String> {
             ));
         }
     }
-    Some(entry.command().render_help().to_string())
+    Some(tooltip(entry.command()))
+}
+
+/// Help for a tooltip, which is narrow: without what the usage line tells already.
+fn tooltip(command: Command) -> String {
+    command
+        .term_width(72)
+        .mut_args(|arg| arg.hide_possible_values(true))
+        .disable_help_flag(true)
+        .render_help()
+        .to_string()
 }
 
 /// What can follow `words`, the complete words of a line so far.

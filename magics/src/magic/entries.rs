@@ -49,7 +49,7 @@ pub(super) static MAGICS: &[MagicEntry] = &[
     MagicEntry {
         name: MEMTRACK,
         subcommand: Some("report"),
-        usage: "%memtrack report [--sort peak|kept|allocated] [--cells A:B]",
+        usage: "%memtrack report [--sort peak|kept|allocated|vram] [--cells A:B]",
         help: "Shows which tracked cell used most, and of what.",
         example: "%memtrack report --sort kept --cells 3:7",
         arguments: |command| {
@@ -171,7 +171,12 @@ pub(super) fn flag(name: &'static str) -> Arg {
 
 impl ValueEnum for SortKey {
     fn value_variants<'a>() -> &'a [SortKey] {
-        &[SortKey::Peak, SortKey::Kept, SortKey::Allocated]
+        &[
+            SortKey::Peak,
+            SortKey::Kept,
+            SortKey::Allocated,
+            SortKey::Vram,
+        ]
     }
 
     fn to_possible_value(&self) -> Option<PossibleValue> {
@@ -181,6 +186,7 @@ impl ValueEnum for SortKey {
             SortKey::Allocated => {
                 PossibleValue::new("allocated").help("Bytes handed out by malloc")
             }
+            SortKey::Vram => PossibleValue::new("vram").help("GPU memory of the process"),
         })
     }
 }

@@ -206,7 +206,7 @@ fn completion_follows_the_table() {
     assert_eq!(candidates("%memtrack --wide --"), ["--label", "--help"]);
     assert_eq!(
         candidates("%memtrack report --sort "),
-        ["peak", "kept", "allocated"]
+        ["peak", "kept", "allocated", "vram"]
     );
     assert_eq!(candidates("%memtrack report --sort=k"), ["kept"]);
     assert_eq!(

@@ -81,6 +81,26 @@ pub(super) fn quiet_gpus(record: &Record) -> Vec<&Device> {
     devices
 }
 
+/// The row whose peak is the number to look at: of what the cell itself held in RAM or on a GPU, the
+/// one that rose most above its value before; process RAM where none rose. The heap does not lead: its
+/// bytes may be untouched, and those that are touched are in process RAM.
+pub(super) fn lead(record: &Record) -> Option<&Row> {
+    let risen = record
+        .rows_of(Memory::Ram, Scope::Process)
+        .chain(record.rows_of(Memory::Ram, Scope::Children))
+        .chain(record.vram_of_process())
+        .filter_map(|row| Some((row.peak?.saturating_sub(row.before?), row)))
+        .filter(|(rise, row)| *rise >= units::noise_floor(row.memory, row.scope).max(1))
+        // The first of equals, so that rows of one size do not take turns.
+        .reduce(|most, next| if next.0 > most.0 { next } else { most });
+    match risen {
+        Some((_, row)) => Some(row),
+        None => record
+            .rows_of(Memory::Ram, Scope::Process)
+            .find(|row| row.peak.is_some()),
+    }
+}
+
 pub(super) fn footer(record: &Record, wide: bool) -> Vec<String> {
     let mut footer = Vec::new();
     footer.extend(record.cuda_context.as_ref().map(context_line));
@@ -151,7 +171,7 @@ fn split_line(record: &Record, row: &Row) -> Option<String> {
                 .then(|| format!("{} {}", kind.0, units::format_signed(change)))
         })
         .collect();
-    (!changes.is_empty()).then(|| format!("{} kept: {}", row.label(), changes.join(" · ")))
+    (!changes.is_empty()).then(|| format!("{} changed: {}", row.label(), changes.join(" · ")))
 }
 
 /// Before, peak and after as percentages of the limit.
