@@ -8,6 +8,7 @@ use crate::table::{self, Column, Entry, Grid, Table, Weight};
 
 const BORDER: &str = "1px solid rgba(128,128,128,.35)";
 const FAINT: &str = "opacity:.7";
+const DRAWN: &str = "font-family:monospace;white-space:nowrap;line-height:1;color:#3d85c8";
 
 /// Draws a table.
 pub fn render(table: &Table) -> String {
@@ -86,6 +87,7 @@ fn words(entry: &Entry) -> Markup {
             Weight::Normal => (entry.text),
             Weight::Strong => b { (entry.text) },
             Weight::Faint => span style=(FAINT) { (entry.text) },
+            Weight::Drawn => span style=(DRAWN) { (entry.text) },
         }
     }
 }

@@ -4,11 +4,11 @@ use std::cmp::Reverse;
 
 use crate::ledger::{CellRange, Ledger};
 use crate::record::{CellStatus, Memory, Record, Row, Scope};
-use crate::table::{Column, Entry, Grid, Table, clean, ending};
+use crate::table::{Column, Entry, Grid, Table, clean, ending, number};
 use crate::units;
 
 /// What is shown while no cell has been tracked.
-const NOTHING_TRACKED: &str = "No cell has been tracked yet. Put %memtrack above the code of a cell, \
+pub(crate) const NOTHING_TRACKED: &str = "No cell has been tracked yet. Put %memtrack above the code of a cell, \
                                or run %memtrack on to track every cell from then on.";
 
 /// By which number a report is sorted, largest first.
@@ -142,7 +142,7 @@ pub fn report(ledger: &Ledger, sort: SortKey, cells: Option<CellRange>) -> Table
     let footer = MEASURES.iter().filter_map(|measure| {
         let worst = measure.worst(&records)?;
         let (_, value) = measure.of(worst)?;
-        Some(format!("{}: {} {value}", measure.name, cell_name(worst)))
+        Some(format!("{}: {} {value}", measure.name, number(worst)))
     });
     Table {
         title: format!(
@@ -171,15 +171,11 @@ fn tracked(count: usize) -> String {
     }
 }
 
-fn cell_name(record: &Record) -> String {
-    format!("[{}]", record.cell.execution_count)
-}
-
 /// How the cells that did not end well ended.
 fn endings(records: &[&Record]) -> Vec<String> {
     records
         .iter()
-        .filter_map(|record| Some(format!("{} {}", cell_name(record), ending(record)?)))
+        .filter_map(|record| Some(format!("{} {}", number(record), ending(record)?)))
         .collect()
 }
 
@@ -205,7 +201,7 @@ fn grid(records: &[&Record], sort: Option<SortKey>) -> Grid {
         .map(|measure| measure.worst(records).filter(|_| sort.is_some()))
         .collect();
     let row = |record: &&Record| {
-        let mut row = vec![Entry::new(cell_name(record))];
+        let mut row = vec![Entry::new(number(record))];
         row.extend(has_labels.then(|| {
             let label = record.cell.label.as_deref().unwrap_or_default();
             Entry::new(clean(label))

@@ -2,6 +2,7 @@
 //! [`crate::html`] render.
 
 use crate::record::{CellStatus, Memory, Record, Row, Scope};
+use crate::timeline::sparklines;
 use crate::units;
 
 mod details;
@@ -63,6 +64,8 @@ pub enum Weight {
     Strong,
     /// Little.
     Faint,
+    /// It is drawn with characters of equal width.
+    Drawn,
 }
 
 impl Column {
@@ -104,6 +107,14 @@ impl Entry {
     pub fn faint(text: impl Into<String>) -> Entry {
         Entry {
             weight: Weight::Faint,
+            ..Entry::new(text)
+        }
+    }
+
+    /// A drawing in characters of equal width.
+    pub fn drawn(text: impl Into<String>) -> Entry {
+        Entry {
+            weight: Weight::Drawn,
             ..Entry::new(text)
         }
     }
@@ -160,6 +171,10 @@ impl Table {
         if !grid.rows.is_empty() {
             table.grids.push(grid);
         }
+        let timeline = record.timeline.as_ref();
+        table
+            .grids
+            .extend(timeline.and_then(|timeline| sparklines(record, timeline)));
         if wide {
             let splits = record.rows_of(Memory::Ram, Scope::Process);
             table
@@ -196,11 +211,16 @@ fn reasons(rows: &[&Row]) -> Vec<(String, Vec<String>)> {
     reasons
 }
 
+/// The number in a cell's prompt, as the prompt writes it.
+pub(crate) fn number(record: &Record) -> String {
+    format!("[{}]", record.cell.execution_count)
+}
+
 /// The number in a cell's prompt and its label.
 pub(crate) fn title(record: &Record) -> String {
     match &record.cell.label {
-        Some(label) => format!("[{}] {}", record.cell.execution_count, clean(label)),
-        None => format!("[{}]", record.cell.execution_count),
+        Some(label) => format!("{} {}", number(record), clean(label)),
+        None => number(record),
     }
 }
 
