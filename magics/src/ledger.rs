@@ -191,6 +191,45 @@ mod tests {
     }
 
     #[test]
+    fn the_oldest_timelines_go_first_and_records_stay() {
+        let timeline = |points: usize| Timeline {
+            t: vec![0.0; points],
+            series: [("ram/process".to_owned(), vec![Some(1); points])].into(),
+        };
+        let mut ledger = Ledger::new();
+        for count in 1..=4 {
+            let mut asked = record(count);
+            asked.timeline = Some(timeline(1));
+            ledger.add(asked);
+            ledger.add_timeline(timeline(TIMELINE_VALUES / 6));
+        }
+        let kept: Vec<(bool, bool)> = ledger
+            .timelines(CellRange::ALL)
+            .map(|(record, timeline)| (record.timeline.is_some(), timeline.is_some()))
+            .collect();
+        assert_eq!(
+            kept,
+            [(false, false), (true, true), (true, true), (true, true)]
+        );
+        // One that is too large alone is kept: it is what the user will ask for.
+        ledger.add(record(5));
+        ledger.add_timeline(timeline(TIMELINE_VALUES));
+        let kept = ledger.timelines(CellRange::ALL).filter(|it| it.1.is_some());
+        assert_eq!(
+            kept.map(|it| it.0.cell.execution_count).collect::<Vec<_>>(),
+            [5]
+        );
+        // A cell without samples does not take those of the cell before.
+        ledger.add(record(6));
+        assert!(
+            ledger
+                .timelines("6".parse().unwrap())
+                .all(|it| it.1.is_none())
+        );
+        assert_eq!(ledger.iter().len(), 6);
+    }
+
+    #[test]
     fn a_range_holds_both_its_ends() {
         let mut ledger = Ledger::new();
         (1..=5).for_each(|count| ledger.add(record(count)));

@@ -160,10 +160,9 @@ fn sample_until_stopped(
             && shared.run_count() == runs_before
         {
             let processes = tree.started_by(own, starter, Some(worker));
-            now.compiler = resident_of_others(own, processes);
+            let compiler = resident_of_others(own, processes);
+            now.compiler = compiler.filter(|bytes| *bytes > 0);
             let resident = resident().map(|memory| memory.rss);
-            // Where no compiler runs it holds nothing.
-            let compiler = Some(now.compiler.unwrap_or(0));
             reading = [resident, None, used(), heap_of(shared), compiler];
             // The code may have begun meanwhile.
             looked = shared.run_count() == runs_before;
@@ -194,7 +193,8 @@ fn heap_of(page: &SharedPage) -> Option<u64> {
     counted.then(|| page.heap.read().live.max(0) as u64)
 }
 
-/// Resident bytes of those `processes` that run another program than this one. A process between
+/// Resident bytes of those `processes` that run another program than this one; 0 where there are
+/// none. A process between
 /// fork and exec still shows its parent's memory.
 fn resident_of_others(own: i32, mut processes: Vec<i32>) -> Option<u64> {
     let program = |pid: i32| std::fs::read_link(format!("/proc/{pid}/exe")).ok();
@@ -203,7 +203,10 @@ fn resident_of_others(own: i32, mut processes: Vec<i32>) -> Option<u64> {
         let other = program(*pid);
         other.is_some() && other != this
     });
-    tree::resident_sum(&processes).filter(|sum| *sum > 0)
+    if processes.is_empty() {
+        return Some(0);
+    }
+    tree::resident_sum(&processes)
 }
 
 /// Resident bytes of all processes below `worker`; 0 where there are none.

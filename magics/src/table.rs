@@ -7,6 +7,8 @@ use crate::units;
 
 mod details;
 
+pub(crate) use details::quiet_gpus;
+
 /// Stands where there is no number.
 pub const ABSENT: &str = "—";
 
@@ -147,7 +149,7 @@ impl Table {
             .into(),
             rows: Vec::new(),
         };
-        let quiet = details::quiet_gpus(record);
+        let quiet = quiet_gpus(record);
         let shown: Vec<&Row> = record
             .rows
             .iter()

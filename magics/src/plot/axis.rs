@@ -5,6 +5,9 @@ use super::Cell;
 /// The largest part of a cell's width that the compiler gets: what the code did is to be seen.
 const COMPILE_SHARE: f64 = 0.35;
 
+/// Units above the highest value, for the words that stand there.
+const WORDS: f64 = 21.0;
+
 /// Units between two cells.
 const GAP: f64 = 3.0;
 
@@ -121,7 +124,7 @@ impl Scale {
             true => 0.0,
             false => (lowest - span * 0.25).max(0.0),
         };
-        let room_above = (highest - low).max(span) * 0.22;
+        let room_above = (highest - low).max(span) * WORDS / (bottom - top - WORDS).max(WORDS);
         Scale {
             low,
             high: highest + room_above,
@@ -153,7 +156,9 @@ impl Scale {
 /// Times for the axis from 0 to `end`, at most six, a round number of seconds apart.
 pub(super) fn time_ticks(end: f64) -> Vec<f64> {
     // Up to a minute by tens, then by minutes and hours.
-    const STEPS: [f64; 8] = [60.0, 120.0, 300.0, 600.0, 1800.0, 3600.0, 7200.0, 21600.0];
+    const STEPS: [f64; 9] = [
+        60.0, 120.0, 300.0, 600.0, 900.0, 1800.0, 3600.0, 7200.0, 21600.0,
+    ];
     if end <= 0.0 {
         return vec![0.0];
     }

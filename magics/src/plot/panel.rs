@@ -2,6 +2,7 @@
 
 use super::{Cell, Plot};
 use crate::record::{Device, Memory, Row, Scope};
+use crate::table::quiet_gpus;
 use crate::timeline::{COMPILER, key_of};
 use crate::units;
 
@@ -91,10 +92,10 @@ impl Series {
         };
         Series {
             key: key_of(row),
-            name: match row.memory {
+            name: match &row.device {
                 // The panel names the GPU.
-                Memory::Vram => row.label().rsplit(' ').next().unwrap_or_default().into(),
-                Memory::Ram | Memory::Heap => row.label(),
+                Some(device) => row.label().replacen(&device.label(), "", 1).trim().into(),
+                None => row.label(),
             },
             colour,
             filled,
@@ -109,6 +110,11 @@ pub(super) fn panels(plot: &Plot) -> Vec<Panel> {
     for row in rows(plot, |row| row.memory == Memory::Vram) {
         devices.extend(row.device.as_ref().filter(|it| !devices.contains(it)));
     }
+    // Those that no cell used and that did not change would hide the others.
+    devices.retain(|device| {
+        let mut records = plot.cells.iter().map(|cell| cell.record);
+        !records.all(|record| quiet_gpus(record).contains(device))
+    });
     for device in devices {
         panels.push(gpu(plot, device));
     }

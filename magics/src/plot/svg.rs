@@ -99,10 +99,12 @@ fn header(plot: &Plot, title: &str, slots: &[Slot]) -> (Markup, f64) {
             lines.push((words::about(cell) + narrowed, colour));
             lines.extend(words::why_points(cell).map(|why| (why, INK)));
         }
-        None => lines.push((
-            "shaded darker: compiling, drawn narrower · time between cells is left out".into(),
-            INK,
-        )),
+        None => {
+            lines.extend(words::left_out(plot).map(|words| (words, INK)));
+            let shades =
+                "shaded darker: compiling, drawn narrower · time between cells is left out";
+            lines.push((shades.into(), INK));
+        }
     }
     let top = 38.0;
     let bottom = top + 16.0 * lines.len() as f64;
@@ -204,7 +206,8 @@ fn footer(plot: &Plot, panels: &[Panel], top: f64) -> (Markup, f64) {
     let mut methods: Vec<String> = Vec::new();
     for series in panels.iter().flat_map(|panel| &panel.series) {
         let mut of_series: Vec<String> = Vec::new();
-        for row in plot.cells.iter().filter_map(|cell| series.row(cell)) {
+        let ran = plot.cells.iter().filter(|cell| cell.run_s().is_some());
+        for row in ran.filter_map(|cell| series.row(cell)) {
             let method = row.peak_method.as_deref().filter(|_| row.peak.is_some());
             of_series.extend(method.map(xml_text).filter(|it| !of_series.contains(it)));
         }
@@ -215,7 +218,7 @@ fn footer(plot: &Plot, panels: &[Panel], top: f64) -> (Markup, f64) {
                 .find_map(|cell| series.row(cell))
                 .map(|row| row.label());
             methods.push(format!(
-                "{} {}",
+                "{}: {}",
                 name.unwrap_or_default(),
                 of_series.join(" or ")
             ));
@@ -225,11 +228,10 @@ fn footer(plot: &Plot, panels: &[Panel], top: f64) -> (Markup, f64) {
         "Lines join samples. Dashes mark the peaks, however short, got as follows.".to_owned(),
     ];
     let words = methods.join(" · ");
-    lines.extend(
-        textwrap::wrap(&words, 112)
-            .into_iter()
-            .map(|line| line.into_owned()),
-    );
+    let whole_words =
+        textwrap::Options::new(112).word_splitter(textwrap::WordSplitter::NoHyphenation);
+    let wrapped = textwrap::wrap(&words, whole_words);
+    lines.extend(wrapped.into_iter().map(|line| line.into_owned()));
     let drawn = html! {
         g font-size="10.5" {
             @for (index, line) in lines.iter().enumerate() {

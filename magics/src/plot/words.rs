@@ -17,9 +17,10 @@ pub(super) fn ranges(numbers: impl Iterator<Item = u64>) -> String {
     }
     let words: Vec<String> = ranges
         .iter()
-        .map(|(first, last)| match first == last {
-            true => first.to_string(),
-            false => format!("{first} to {last}"),
+        .map(|(first, last)| match last - first {
+            0 => first.to_string(),
+            1 => format!("{first}, {last}"),
+            _ => format!("{first} to {last}"),
         })
         .collect();
     words.join(", ")
@@ -168,6 +169,7 @@ fn of_several(plot: &Plot) -> Table {
     }));
     Table {
         title: heading(plot),
+        alerts: left_out(plot).into_iter().collect(),
         grids: vec![Grid { columns, rows }],
         footer,
         ..Table::default()
@@ -176,16 +178,18 @@ fn of_several(plot: &Plot) -> Table {
 
 /// Which cells these are.
 pub(super) fn heading(plot: &Plot) -> String {
-    let count = plot.cells.len();
-    let numbers = plot
-        .cells
-        .iter()
-        .map(|cell| cell.record.cell.execution_count);
-    let which = format!("cells {}", ranges(numbers));
-    match plot.left_out {
-        0 => format!("{which}: {count} tracked cells"),
-        left_out => format!(
-            "{which}: the latest {count} tracked cells; {left_out} before them have no room here"
-        ),
-    }
+    let cells = plot.cells.iter();
+    let numbers = cells.map(|cell| cell.record.cell.execution_count);
+    format!(
+        "cells {}: {} tracked cells",
+        ranges(numbers),
+        plot.cells.len()
+    )
+}
+
+/// That there are more, if there are.
+pub(super) fn left_out(plot: &Plot) -> Option<String> {
+    let latest = plot.cells.len();
+    let before = plot.left_out;
+    (before > 0).then(|| format!("the latest {latest}: there is no room for {before} before them"))
 }

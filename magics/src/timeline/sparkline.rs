@@ -6,7 +6,7 @@ use crate::table::{Column, Entry, Grid};
 use crate::units;
 
 /// Characters of a line at most.
-const WIDTH: usize = 32;
+const WIDTH: usize = 28;
 
 const BLOCKS: [char; 8] = ['▁', '▂', '▃', '▄', '▅', '▆', '▇', '█'];
 

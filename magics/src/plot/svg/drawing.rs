@@ -197,10 +197,14 @@ impl<'a> Drawing<'a> {
         };
         let y = self.scale.y(peak);
         let is_main = series.key == self.panel.main().key;
+        // Among many cells one mark for each is enough.
+        if !is_main && self.plot.single().is_none() {
+            return html! {};
+        }
         let width = slot.right - slot.run;
         let words = match self.plot.single() {
             Some(_) if is_main => peak_words(row, peak),
-            None if is_main && width > 46.0 => units::format_bytes(peak),
+            None if is_main && width > 50.0 => units::format_bytes(peak),
             Some(_) | None => String::new(),
         };
         html! {
@@ -317,17 +321,17 @@ fn dot((x, y): (f64, f64), colour: &str) -> Markup {
     html! { circle cx=(at(x)) cy=(at(y)) r="2.6" fill=(colour) {} }
 }
 
-/// Bytes on the axis, such as `512 MiB` or `1.5 GiB`.
+/// Bytes on the axis, such as `512 MiB` or `1.5 GiB`, in the largest unit that needs no rounding.
 fn tick_words(bytes: u64) -> String {
+    const UNITS: [(&str, u32); 4] = [("TiB", 40), ("GiB", 30), ("MiB", 20), ("KiB", 10)];
     if bytes == 0 {
         return "0".into();
     }
-    let text = units::format_bytes(bytes);
-    match text.split_once(' ') {
-        Some((number, unit)) if number.contains('.') => {
-            let number = number.trim_end_matches('0').trim_end_matches('.');
-            format!("{number} {unit}")
+    for (unit, bits) in UNITS {
+        // To quarters, which two decimals can write.
+        if bytes >> bits > 0 && bytes.is_multiple_of(1 << (bits - 2)) {
+            return format!("{} {unit}", bytes as f64 / (1_u64 << bits) as f64);
         }
-        _ => text,
     }
+    units::format_bytes(bytes)
 }
