@@ -44,8 +44,9 @@ def test_the_plateaus_are_seen(tracked):
         assert len(near) > 10, (height, resident)
     heap = [value for t, value in samples(record, "heap/process") if 0 < t < run]
     assert max(heap) - record.row("heap")["before"] == pytest.approx(300 * MiB, rel=0.01)
-    # Samples never say more than the exact peak.
-    assert max(value for _, value in resident) <= record.row("ram")["peak"]
+    # No sample says more than the exact peak, but for some pages that Linux counts late for each
+    # processor.
+    assert max(value for _, value in resident) <= record.row("ram")["peak"] + MiB
 
 
 def test_times_are_those_of_the_cell(tracked):
