@@ -83,8 +83,8 @@ impl Timeline {
     }
 
     /// The samples of `key` at or after `from` and before or at `to`, in at most `parts` equal
-    /// parts of that time, each with the time of its first sample and the highest value in it, so
-    /// that no spike is lost. A part without a sample is left out; one of which nothing is known
+    /// parts of that time, each with the highest value in it and the time of that, so that no spike
+    /// is lost. A part without a sample is left out; one of which nothing is known
     /// has `None`.
     pub fn thinned(&self, key: &str, from: f64, to: f64, parts: usize) -> Vec<(f64, Option<u64>)> {
         let mut thinned: Vec<(usize, f64, Option<u64>)> = Vec::new();
@@ -92,8 +92,12 @@ impl Timeline {
             let share = (t - from) / (to - from).max(f64::MIN_POSITIVE);
             let part = ((share * parts as f64) as usize).min(parts.saturating_sub(1));
             match thinned.last_mut() {
-                // `None` is smaller than any value.
-                Some((last, _, highest)) if *last == part => *highest = (*highest).max(value),
+                Some((last, time, highest)) if *last == part => {
+                    // `None` is smaller than any value.
+                    if value > *highest {
+                        (*time, *highest) = (t, value);
+                    }
+                }
                 _ => thinned.push((part, t, value)),
             }
         }

@@ -1,10 +1,12 @@
 """What a cell used over time: the samples in its record, the lines in its table, the picture."""
 
+import time
 import xml.etree.ElementTree as xml
 
 import pytest
 
-from kernel_session import MiB
+from fake_gpu import FakeGpu
+from kernel_session import GiB, MiB, Session
 
 HOLD_MS = 300
 # Two blocks: a plateau at about half of the peak, then one at the peak. Each has a mapping of its
@@ -117,6 +119,28 @@ def test_cells_of_all_kinds_are_drawn_and_nothing_in_them_is_markup(kernel):
     text, root, _ = picture(kernel.ok(f"%memtrack plot {last}"))
     assert "too short for two samples 10 ms apart" in text
     assert len(list(root.iter("{http://www.w3.org/2000/svg}circle"))) >= 3
+
+
+def test_a_gpu_is_seen_over_time(tmp_path):
+    gpu = FakeGpu(tmp_path, devices=[{"total": 16 * GiB, "base_used": 300 * MiB}])
+    with Session(env=gpu.env) as session:
+        session.ok("let ready = 1;")
+        cell = session.begin(
+            '%memtrack --timeline\nprintln!("begun"); '
+            "std::thread::sleep(std::time::Duration::from_millis(900));"
+        )
+        cell.wait_for_stdout("begun")
+        time.sleep(0.3)
+        gpu[0].base_used = 5 * GiB
+        record = cell.finish().record
+        device = [(t, value) for t, value in samples(record, "vram/device/0")]
+        low = [t for t, value in device if value == 300 * MiB]
+        high = [t for t, value in device if value == 5 * GiB]
+        # Also while compiling. The change came when 0.3 s had passed, and was seen soon after.
+        assert low[0] < 0 and len(low) + len(high) == len(device), device
+        assert 0.2 < high[0] < 0.8 and high[0] - low[-1] < 0.1, device
+        text, _, svg = picture(session.ok("%memtrack plot"))
+        assert "GPU 0 device" in text and ">device<" in svg
 
 
 def test_unknown_cells_are_refused_with_those_that_there_are(kernel, tracked):

@@ -148,7 +148,10 @@ impl Scale {
         let first = (self.low / step).ceil() as u64;
         let last = (self.high / step).floor() as u64;
         (first..=last)
-            .map(|number| (number as f64 * step) as u64)
+            .map(|number| number as f64 * step)
+            // Beyond this there are no bytes.
+            .filter(|bytes| *bytes < u64::MAX as f64)
+            .map(|bytes| bytes as u64)
             .collect()
     }
 }

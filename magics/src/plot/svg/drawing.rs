@@ -8,12 +8,15 @@ use super::super::panel::{Panel, Series, of_limit};
 use super::super::{Cell, Plot};
 use super::{ALARM, LEFT, RIGHT, WIDTH, at};
 use crate::record::Row;
-use crate::timeline::COMPILER;
+use crate::timeline::{COMPILER, rounded};
 use crate::units;
 
 /// A limit is drawn where the panel's highest value is at least this part of it; else it would press
 /// everything to the ground, and is only told.
 const LIMIT_IS_NEAR: f64 = 0.6;
+
+/// Less than two samples can be apart, in seconds.
+const NO_TIME: f64 = 1e-6;
 
 pub(super) struct Drawing<'a> {
     plot: &'a Plot<'a>,
@@ -121,29 +124,32 @@ impl<'a> Drawing<'a> {
         }
     }
 
+    /// A cell's samples in order, up to one for each unit of width. The readings at the borders of the
+    /// run stand for themselves.
+    fn points(&self, series: &Series, cell: &Cell, slot: &Slot) -> Vec<(f64, Option<u64>)> {
+        let Some(timeline) = cell.timeline else {
+            return Vec::new();
+        };
+        let thinned =
+            |from, to, width: f64| timeline.thinned(&series.key, from, to, (width as usize).max(1));
+        let mut points = Vec::new();
+        let is_beyond = series.key == COMPILER && self.compiler_is_beyond;
+        if cell.compile_s() > 0.0 && !is_beyond {
+            points = thinned(-cell.compile_s(), -NO_TIME, slot.run - slot.left);
+        }
+        if let Some(run) = cell.run_s().filter(|_| cell.has_line()) {
+            let end = rounded(run);
+            let at = |time| timeline.samples(&series.key).find(move |(t, _)| *t == time);
+            points.extend(at(0.0));
+            points.extend(thinned(NO_TIME, end - NO_TIME, slot.right - slot.run));
+            points.extend(at(end));
+        }
+        points
+    }
+
     /// A cell's samples, each run of known ones a line; or its three marks where there is no line.
     fn line(&self, series: &Series, cell: &Cell, slot: &Slot) -> Markup {
-        let mut points: Vec<(f64, Option<u64>)> = Vec::new();
-        if let Some(timeline) = cell.timeline {
-            // Up to a point for each unit of width.
-            let parts = |width: f64| (width as usize).max(1);
-            let compile = cell.compile_s();
-            let is_beyond = series.key == COMPILER && self.compiler_is_beyond;
-            if compile > 0.0 && !is_beyond {
-                let before = -1e-9;
-                points =
-                    timeline.thinned(&series.key, -compile, before, parts(slot.run - slot.left));
-            }
-            if let Some(run) = cell.run_s().filter(|_| cell.has_line()) {
-                let end = crate::timeline::rounded(run);
-                points.extend(timeline.thinned(
-                    &series.key,
-                    0.0,
-                    end,
-                    parts(slot.right - slot.run),
-                ));
-            }
-        }
+        let points = self.points(series, cell, slot);
         let mut marks: Vec<(f64, u64)> = Vec::new();
         if cell.run_s().is_some()
             && !cell.has_line()
