@@ -101,6 +101,7 @@ impl<'a> Drawing<'a> {
     /// The phases' shades, and the scale.
     fn background(&self) -> Markup {
         let (top, height) = (self.scale.top, self.scale.bottom - self.scale.top);
+        let ticks = self.scale.ticks();
         html! {
             g fill="#808a96" {
                 @for slot in self.slots {
@@ -115,10 +116,10 @@ impl<'a> Drawing<'a> {
                 }
             }
             g font-size="11" text-anchor="end" {
-                @for tick in self.scale.ticks() {
-                    path d={ "M" (at(LEFT)) " " (at(self.scale.y(tick))) "H" (at(RIGHT)) }
+                @for (tick, words) in ticks.iter().zip(tick_words(&ticks)) {
+                    path d={ "M" (at(LEFT)) " " (at(self.scale.y(*tick))) "H" (at(RIGHT)) }
                         stroke="#808a96" stroke-opacity=".35" stroke-width=".7" {}
-                    text x=(at(LEFT - 6.0)) y=(at(self.scale.y(tick) + 4.0)) { (tick_words(tick)) }
+                    text x=(at(LEFT - 6.0)) y=(at(self.scale.y(*tick) + 4.0)) { (words) }
                 }
             }
         }
@@ -327,17 +328,22 @@ fn dot((x, y): (f64, f64), colour: &str) -> Markup {
     html! { circle cx=(at(x)) cy=(at(y)) r="2.6" fill=(colour) {} }
 }
 
-/// Bytes on the axis, such as `512 MiB` or `1.5 GiB`, in the largest unit that needs no rounding.
-fn tick_words(bytes: u64) -> String {
+/// The numbers of bytes of an axis, all in one unit: the largest that needs no more than quarters, such
+/// as `0.5 GiB` and `1 GiB`, but `896 MiB` and `1024 MiB`.
+fn tick_words(ticks: &[u64]) -> Vec<String> {
     const UNITS: [(&str, u32); 4] = [("TiB", 40), ("GiB", 30), ("MiB", 20), ("KiB", 10)];
-    if bytes == 0 {
-        return "0".into();
-    }
-    for (unit, bits) in UNITS {
-        // To quarters, which two decimals can write.
-        if bytes >> bits > 0 && bytes.is_multiple_of(1 << (bits - 2)) {
-            return format!("{} {unit}", bytes as f64 / (1_u64 << bits) as f64);
+    let highest = ticks.iter().copied().max().unwrap_or(0);
+    let fits = |(_, bits): &&(&str, u32)| {
+        let quarter = 1_u64 << (bits - 2);
+        highest >> bits > 0 && ticks.iter().all(|tick| tick.is_multiple_of(quarter))
+    };
+    let unit = UNITS.iter().find(fits);
+    let words = |tick: &u64| match (tick, unit) {
+        (0, _) => "0".into(),
+        (tick, Some((name, bits))) => {
+            format!("{} {name}", *tick as f64 / (1_u64 << bits) as f64)
         }
-    }
-    units::format_bytes(bytes)
+        (tick, None) => units::format_bytes(*tick),
+    };
+    ticks.iter().map(words).collect()
 }
