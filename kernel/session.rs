@@ -265,12 +265,15 @@ impl Session {
             } else {
                 WorkEnd::NeverRan
             };
-            let measurement = capture.finish(end, self.heap_note());
+            let mut measurement = capture.finish(end, self.heap_note());
+            let timeline = std::mem::take(&mut measurement.timeline);
             let full = track.is_some() || self.mode == Mode::Full;
             let options = track.unwrap_or_default();
-            let record = self.record(cell, &options, &verdict, &evaluation, measurement);
+            let mut record = self.record(cell, &options, &verdict, &evaluation, measurement);
+            record.timeline = options.timeline.then(|| timeline.clone());
             front_end.show(Output::Display(show::record(&record, &options, full)));
             self.ledger.add(record);
+            self.ledger.add_timeline(timeline);
         }
         match verdict.error {
             Some(error) => Err(error),

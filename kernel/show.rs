@@ -8,6 +8,7 @@ use memtrack::doctor::{Check, render_html, render_text};
 use memtrack::environment::Environment;
 use memtrack::ledger::{CellRange, Ledger};
 use memtrack::magic::{self, TrackOptions};
+use memtrack::plot::Plot;
 use memtrack::probe::host::{ProcessMemory, ProcessProbe};
 use memtrack::record::{MIME_TYPE, Record};
 use memtrack::report::{self, SortKey};
@@ -79,6 +80,17 @@ pub fn overview(ledger: &Ledger) -> Bundle {
 /// Which cell used most.
 pub fn report(ledger: &Ledger, sort: SortKey, cells: Option<CellRange>) -> Bundle {
     table(&report::report(ledger, sort, cells))
+}
+
+/// What cells used over time, as a picture and in words.
+///
+/// # Errors
+/// Why there is nothing to draw, for the user.
+pub fn plot(ledger: &Ledger, cells: Option<CellRange>) -> Result<Bundle, String> {
+    let plot = Plot::of(ledger, cells).map_err(|error| error.to_string())?;
+    let mut bundle = text_bundle(plot.text());
+    bundle.insert("image/svg+xml".to_owned(), plot.svg().into());
+    Ok(bundle)
 }
 
 /// What can be measured here.

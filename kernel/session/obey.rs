@@ -44,6 +44,8 @@ impl Session {
             Magic::Use(request) => return self.use_package(&request, front_end),
             Magic::Overview => show::overview(&self.ledger),
             Magic::Report { sort, cells } => show::report(&self.ledger, sort, cells),
+            Magic::Plot { cells } => show::plot(&self.ledger, cells)
+                .map_err(|reason| CellError::plain("PlotError", reason))?,
             Magic::Doctor => {
                 let counted = self.heap_note().not_counted.is_none();
                 let gpus = self.watcher.gpu_facts(FACTS_LIMIT);

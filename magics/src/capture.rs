@@ -8,14 +8,16 @@ use std::time::{Duration, Instant};
 
 use crate::gpu_facts::GpuFacts;
 use crate::gpu_watch::{GpuLook, GpuWatch};
-use crate::page::{PageMapping, Phase};
+use crate::page::{PageMapping, Phase, monotonic_ns};
 use crate::probe::cuda::Presence;
 use crate::probe::host::ProcessProbe;
 use crate::probe::machine::SystemProbe;
 use crate::record::{CudaContext, Durations, Overhead, Row};
 use crate::sampler::{FirstLook, Sampler};
+use crate::timeline::Timeline;
 
 mod gpu_rows;
+mod over_time;
 mod rows;
 
 use rows::View;
@@ -33,6 +35,8 @@ pub struct Measurement {
     pub overhead: Overhead,
     /// What CUDA's context cost, if the work made it.
     pub cuda_context: Option<CudaContext>,
+    /// What it used over time.
+    pub timeline: Timeline,
 }
 
 /// How the work ended, as far as memory is concerned.
@@ -139,7 +143,8 @@ impl Capture<'_> {
     pub fn finish(self, end: WorkEnd, heap_note: HeapNote) -> Measurement {
         let elapsed = self.start.elapsed().as_secs_f64();
         let closing = Instant::now();
-        let samples = self.sampler.finish();
+        let closing_ns = monotonic_ns();
+        let (samples, over_time) = self.sampler.finish();
         self.watcher.page.page().track.store(0, Relaxed);
         let last_words = match &end {
             WorkEnd::Died { last_words, .. } => last_words.as_ref(),
@@ -185,6 +190,12 @@ impl Capture<'_> {
                 page.tracking_ns.load(Relaxed) as f64 / 1e9,
             ),
         };
+        let run_times = over_time::Run {
+            start_ns: run.map_or(closing_ns, |_| page.started_ns.load(Relaxed)),
+            seconds: run,
+        };
+        let samples_of_gpus = gpus.as_deref().unwrap_or_default();
+        let timeline = over_time::timeline(&over_time, samples_of_gpus, &rows, &run_times);
         Measurement {
             started_at: self.started_at.to_string(),
             rows,
@@ -201,6 +212,7 @@ impl Capture<'_> {
                 tracking_s: self.setup_s + worker_s + closing.elapsed().as_secs_f64(),
             },
             cuda_context,
+            timeline,
         }
     }
 }

@@ -8,11 +8,12 @@ use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
 use std::time::Duration;
 
 use crate::gpu_facts::GpuFacts;
-use crate::page::PageMapping;
+use crate::page::{PageMapping, Phase, monotonic_ns};
 use crate::probe::cuda::is_driver_library;
 use crate::probe::nvml::{Gpu, GpuAbsence, GpuProcess, NvmlProbe, ProcessList};
 use crate::record::Device;
-use crate::sampler::GPU_INTERVAL;
+use crate::sampler::{GPU_INTERVAL, INTERVAL};
+use crate::timeline::Phases;
 
 mod visible;
 
@@ -21,6 +22,9 @@ const ANSWER_LIMIT: Duration = Duration::from_millis(500);
 /// How long a question for facts may wait where nobody waits for a table: the driver may have to start up, which takes seconds
 /// where nothing keeps it running.
 pub const FACTS_LIMIT: Duration = Duration::from_secs(10);
+
+/// How many looks at a GPU there are for one at the host.
+const RATE: usize = (INTERVAL.as_millis() / GPU_INTERVAL.as_millis()) as usize;
 
 /// What was seen of the GPUs around one piece of work.
 pub type GpuSamples = Result<Vec<GpuSample>, GpuAbsence>;
@@ -42,6 +46,8 @@ pub struct GpuSample {
     pub after: Result<u64, String>,
     /// The processes on the device before and after the work.
     pub processes: Processes,
+    /// Bytes over time: used on the device; used and reserved in the pool of the worker.
+    pub over_time: Phases<3>,
 }
 
 /// The processes on a device before and after the work, or why they are not known.
@@ -302,6 +308,7 @@ impl Watching {
                     before: processes,
                     after: Ok(ProcessList::default()),
                 },
+                over_time: Phases::new(RATE),
             });
         }
         work
@@ -310,15 +317,25 @@ impl Watching {
     /// One look at each device. A GPU that is lost keeps what was seen of it before.
     fn sample(&self, work: &mut Work) {
         for index in 0..work.samples.len() {
-            let Some(used) = self.used(work.places[index]) else {
-                continue;
-            };
+            let start = monotonic_ns();
+            let used = self.used(work.places[index]);
             // Asked after the reading: if the code has not begun by now, it had not begun then.
             let has_begun = work.has_begun();
+            let page = work.page.page();
             let sample = &mut work.samples[index];
+            let slot = sample.uuid.and_then(|uuid| page.gpu.device(uuid));
+            if !has_begun {
+                sample.over_time.compiling.push(start, [used, None, None]);
+            } else if page.phase() == Phase::Running && page.ended_ns.load(Relaxed) == 0 {
+                let pool = slot.map_or([None; 2], |slot| slot.seen.in_use());
+                sample
+                    .over_time
+                    .running
+                    .push(start, [used, pool[0], pool[1]]);
+            }
             if has_begun {
-                sample.peak = sample.peak.max(Some(used));
-            } else {
+                sample.peak = sample.peak.max(used);
+            } else if let Some(used) = used {
                 sample.before = Ok(used);
             }
         }

@@ -31,6 +31,7 @@ pub(crate) const FIELD: &str = "border:0;color:inherit;vertical-align:baseline";
 pub(crate) const NAME: &str = "text-align:left;white-space:nowrap;padding:2px 12px 2px 2px";
 /// From this share of a limit on, in percent, the bar takes the colour of alerts.
 const NEAR_LIMIT: u8 = 80;
+const DRAWN: &str = "font-family:monospace;white-space:nowrap;line-height:1;color:#3d85c8";
 
 /// Draws a table.
 pub fn render(table: &Table) -> String {
@@ -134,6 +135,7 @@ fn words(entry: &Entry, text: &str, more: &str) -> Markup {
             Weight::Strong => b style={ (STRONG) (more) } { (text) },
             Weight::Wrong => b style={ (WRONG) (more) } { (text) },
             Weight::Faint => span style=(FAINT) { (text) },
+            Weight::Drawn => span style=(DRAWN) { (text) },
         }
     }
 }

@@ -4,14 +4,23 @@ use std::collections::VecDeque;
 use std::str::FromStr;
 
 use crate::record::Record;
+use crate::timeline::Timeline;
 
 /// How many records a session keeps; the oldest go first.
 pub const CAPACITY: usize = 10_000;
+
+/// How many values all timelines of a session hold together, at 16 bytes each; the oldest timelines go
+/// first. A cell of a second has some 500, one of hours 600 times as many as it has rows.
+pub const TIMELINE_VALUES: usize = 1_000_000;
 
 /// The records of one session.
 #[derive(Debug, Clone, Default)]
 pub struct Ledger {
     records: VecDeque<Record>,
+    /// One for each record; `None` where it was not kept.
+    timelines: VecDeque<Option<Timeline>>,
+    /// Values in all of them.
+    timeline_values: usize,
 }
 
 impl Ledger {
@@ -24,8 +33,46 @@ impl Ledger {
     pub fn add(&mut self, record: Record) {
         if self.records.len() == CAPACITY {
             self.records.pop_front();
+            let oldest = self.timelines.pop_front().flatten();
+            self.timeline_values -= oldest.map_or(0, |timeline| timeline.len());
         }
         self.records.push_back(record);
+        self.timelines.push_back(None);
+    }
+
+    /// Keeps what the cell of the latest record used over time, also where the record itself does
+    /// not tell. The oldest timelines go where there are more than [`TIMELINE_VALUES`] values, from
+    /// their records too.
+    pub fn add_timeline(&mut self, timeline: Timeline) {
+        let Some(latest) = self.timelines.back_mut() else {
+            return;
+        };
+        self.timeline_values += timeline.len();
+        *latest = Some(timeline);
+        let latest = self.timelines.len() - 1;
+        for (record, kept) in self
+            .records
+            .iter_mut()
+            .zip(&mut self.timelines)
+            .take(latest)
+        {
+            if self.timeline_values <= TIMELINE_VALUES {
+                break;
+            }
+            self.timeline_values -= kept.take().map_or(0, |timeline| timeline.len());
+            record.timeline = None;
+        }
+    }
+
+    /// The records in `range`, oldest first, each with what its cell used over time, where that was
+    /// kept.
+    pub fn timelines(
+        &self,
+        range: CellRange,
+    ) -> impl Iterator<Item = (&Record, Option<&Timeline>)> {
+        let timelines = self.timelines.iter().map(Option::as_ref);
+        let all = self.records.iter().zip(timelines);
+        all.filter(move |(record, _)| range.contains(record.cell.execution_count))
     }
 
     /// The record of the cell that was tracked last.
@@ -141,6 +188,45 @@ mod tests {
             ledger.last().unwrap().cell.execution_count,
             CAPACITY as u64 + 2
         );
+    }
+
+    #[test]
+    fn the_oldest_timelines_go_first_and_records_stay() {
+        let timeline = |points: usize| Timeline {
+            t: vec![0.0; points],
+            series: [("ram/process".to_owned(), vec![Some(1); points])].into(),
+        };
+        let mut ledger = Ledger::new();
+        for count in 1..=4 {
+            let mut asked = record(count);
+            asked.timeline = Some(timeline(1));
+            ledger.add(asked);
+            ledger.add_timeline(timeline(TIMELINE_VALUES / 6));
+        }
+        let kept: Vec<(bool, bool)> = ledger
+            .timelines(CellRange::ALL)
+            .map(|(record, timeline)| (record.timeline.is_some(), timeline.is_some()))
+            .collect();
+        assert_eq!(
+            kept,
+            [(false, false), (true, true), (true, true), (true, true)]
+        );
+        // One that is too large alone is kept: it is what the user will ask for.
+        ledger.add(record(5));
+        ledger.add_timeline(timeline(TIMELINE_VALUES));
+        let kept = ledger.timelines(CellRange::ALL).filter(|it| it.1.is_some());
+        assert_eq!(
+            kept.map(|it| it.0.cell.execution_count).collect::<Vec<_>>(),
+            [5]
+        );
+        // A cell without samples does not take those of the cell before.
+        ledger.add(record(6));
+        assert!(
+            ledger
+                .timelines("6".parse().unwrap())
+                .all(|it| it.1.is_none())
+        );
+        assert_eq!(ledger.iter().len(), 6);
     }
 
     #[test]

@@ -7,7 +7,8 @@
 //!   [`sampler`]: what counts inside the process and what watches from outside.
 //! - [`capture`]: before, the work, after; it ends in a [`record::Record`], which [`ledger`] keeps
 //!   and [`budget`] judges.
-//! - [`table`] and [`report`]: what a reader sees, drawn by [`text`] and [`html`].
+//! - [`table`] and [`report`]: what a reader sees, drawn by [`text`] and [`html`]; [`timeline`] and
+//!   [`plot`]: the same over time.
 //! - [`environment`] and [`doctor`]: what this machine is and what it lets us measure;
 //!   [`cuda_toolkit`]: what of CUDA is installed.
 
@@ -27,11 +28,13 @@ pub mod ledger;
 pub mod magic;
 pub mod measure;
 pub mod page;
+pub mod plot;
 pub mod probe;
 pub mod record;
 pub mod report;
 pub mod sampler;
 pub mod table;
 pub mod text;
+pub mod timeline;
 pub mod units;
 pub mod worker;

@@ -47,6 +47,11 @@ pub enum Magic {
         /// Only these cells; `None` for all.
         cells: Option<CellRange>,
     },
+    /// Show a picture of what cells used over time.
+    Plot {
+        /// Only these cells; `None` for all.
+        cells: Option<CellRange>,
+    },
     /// Fail unless the last tracked cell kept within the budget.
     Assert(Budget),
     /// Show what can be measured here.
@@ -68,6 +73,8 @@ pub struct TrackOptions {
     pub label: Option<String>,
     /// Show the resident memory by kind of page too.
     pub wide: bool,
+    /// Show how its memory went over time, and put the samples into its record.
+    pub timeline: bool,
 }
 
 /// One magic of the table.

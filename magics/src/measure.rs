@@ -127,7 +127,7 @@ impl Meter {
             },
             rows: measurement.rows,
             overhead: measurement.overhead,
-            timeline: None,
+            timeline: Some(measurement.timeline),
             environment: self.environment.reference(self.count == 1),
             cuda_context: measurement.cuda_context,
             warnings: Vec::new(),

@@ -5,6 +5,7 @@
 
 use serde::{Deserialize, Serialize};
 
+use crate::timeline::Timeline;
 use crate::units;
 
 /// The MIME type under which a record travels in a notebook's outputs.
@@ -24,7 +25,7 @@ pub struct Record {
     /// What the notebook cost beside the user's own code.
     pub overhead: Overhead,
     /// Samples for the plot, if asked for.
-    pub timeline: Option<serde_json::Value>,
+    pub timeline: Option<Timeline>,
     /// The machine's fingerprint.
     pub environment: EnvironmentRef,
     /// What the first use of CUDA cost, in the cell that made the context.
@@ -273,12 +274,18 @@ impl Device {
         if self.name.starts_with(Device::BY_CUDA) {
             return self.name.clone();
         }
-        match self.uuid.as_deref().and_then(|uuid| uuid.get(..8)) {
-            Some(instance) if instance.starts_with("MIG-") => {
-                format!("GPU {} {instance}", self.index)
-            }
-            _ => format!("GPU {}", self.index),
+        match self.instance() {
+            Some(instance) => format!("GPU {} {instance}", self.index),
+            None => format!("GPU {}", self.index),
         }
+    }
+
+    /// The first digits of the UUID of an instance of a GPU in MIG mode, such as `MIG-1a2b`.
+    pub(crate) fn instance(&self) -> Option<&str> {
+        self.uuid
+            .as_deref()?
+            .get(..8)
+            .filter(|uuid| uuid.starts_with("MIG-"))
     }
 }
 

@@ -4,11 +4,11 @@ use std::cmp::Reverse;
 
 use crate::ledger::{CellRange, Ledger};
 use crate::record::{CellStatus, Memory, Record, Row, Scope};
-use crate::table::{Column, Entry, Grid, Table, clean, ending};
+use crate::table::{Column, Entry, Grid, Table, clean, ending, number};
 use crate::units;
 
 /// What is shown while no cell has been tracked.
-const NOTHING_TRACKED: &str = "No cell has been tracked yet. Put %memtrack above the code of a cell, \
+pub(crate) const NOTHING_TRACKED: &str = "No cell has been tracked yet. Put %memtrack above the code of a cell, \
                                or run %memtrack on to track every cell from then on.";
 
 /// By which number a report is sorted, largest first.
@@ -147,7 +147,7 @@ pub fn report(ledger: &Ledger, sort: SortKey, cells: Option<CellRange>) -> Table
         .filter_map(|measure| {
             let worst = measure.worst(&records)?;
             let (_, value) = measure.of(worst)?;
-            Some(format!("{}: {} {value}", measure.name, cell_name(worst)))
+            Some(format!("{}: {} {value}", measure.name, number(worst)))
         })
         .collect();
     let mut footer = Vec::new();
@@ -177,7 +177,7 @@ fn sorted(records: &[&Record], measure: &Measure) -> String {
         && let Some((_, value)) = measure.of(worst)
     {
         let label = worst.cell.label.as_deref().map(clean).unwrap_or_default();
-        let cell = format!("{} {label}", cell_name(worst));
+        let cell = format!("{} {label}", number(worst));
         return format!(
             "{count}, sorted by {name} · {}: {}, {value}",
             measure.name,
@@ -205,15 +205,11 @@ fn tracked(count: usize) -> String {
     }
 }
 
-fn cell_name(record: &Record) -> String {
-    format!("[{}]", record.cell.execution_count)
-}
-
 /// How the cells that did not end well ended.
 fn endings(records: &[&Record]) -> Vec<String> {
     records
         .iter()
-        .filter_map(|record| Some(format!("{} {}", cell_name(record), ending(record)?)))
+        .filter_map(|record| Some(format!("{} {}", number(record), ending(record)?)))
         .collect()
 }
 
@@ -239,7 +235,7 @@ fn grid(records: &[&Record], sort: Option<SortKey>) -> Grid {
         .map(|measure| measure.worst(records).filter(|_| sort.is_some()))
         .collect();
     let row = |record: &&Record| {
-        let mut row = vec![Entry::new(cell_name(record))];
+        let mut row = vec![Entry::new(number(record))];
         row.extend(has_labels.then(|| {
             let label = record.cell.label.as_deref().unwrap_or_default();
             Entry::new(clean(label))

@@ -5,10 +5,11 @@ use std::sync::atomic::Ordering::Relaxed;
 use std::sync::{Arc, Condvar, Mutex};
 use std::time::Duration;
 
-use crate::page::{PageMapping, Phase};
+use crate::page::{PageMapping, Phase, SharedPage, monotonic_ns};
 use crate::probe::host::ProcessProbe;
 use crate::probe::machine::SystemProbe;
 use crate::probe::tree::{self, Tree};
+use crate::timeline::Phases;
 
 /// How often the sampler looks.
 pub const INTERVAL: Duration = Duration::from_millis(10);
@@ -34,6 +35,10 @@ pub struct Samples {
     /// The worker's resident set or high-water mark, the last seen before it ended.
     pub worker_high_water: Option<u64>,
 }
+
+/// The host's memory over time, in bytes: the worker's resident set, its children's, the system's,
+/// the worker's heap, the compiler's.
+pub type HostPhases = Phases<5>;
 
 /// How things stood before the user's code ran, in bytes.
 #[derive(Debug, Clone, Copy, Default)]
@@ -64,15 +69,25 @@ pub struct Sampler {
 }
 
 struct State {
-    samples: Mutex<(Samples, bool)>,
+    seen: Mutex<Seen>,
     stop: Condvar,
+}
+
+struct Seen {
+    samples: Samples,
+    over_time: HostPhases,
+    stopped: bool,
 }
 
 impl Sampler {
     /// Starts to watch `worker`, and the other descendants of this process as the compiler.
     pub fn start(page: Arc<PageMapping>, system: Option<Arc<SystemProbe>>, worker: i32) -> Sampler {
         let state = Arc::new(State {
-            samples: Mutex::new((Samples::default(), false)),
+            seen: Mutex::new(Seen {
+                samples: Samples::default(),
+                over_time: Phases::new(1),
+                stopped: false,
+            }),
             stop: Condvar::new(),
         });
         let for_thread = Arc::clone(&state);
@@ -88,14 +103,16 @@ impl Sampler {
     }
 
     /// Stops the thread and tells what it saw. Does not wait for a look that is going on.
-    pub fn finish(self) -> Samples {
-        lock(&self.state.samples).0
+    pub fn finish(self) -> (Samples, HostPhases) {
+        let mut seen = lock(&self.state.seen);
+        let over_time = std::mem::replace(&mut seen.over_time, Phases::new(1));
+        (seen.samples, over_time)
     }
 }
 
 impl Drop for Sampler {
     fn drop(&mut self) {
-        lock(&self.state.samples).1 = true;
+        lock(&self.state.seen).stopped = true;
         self.state.stop.notify_all();
     }
 }
@@ -113,48 +130,71 @@ fn sample_until_stopped(
     let mut tree = Tree::new();
     let runs_before = page.page().run_count();
     let first = FirstLook::now(system, worker);
-    lock(&state.samples).0.first = Some(first);
+    lock(&state.seen).samples.first = Some(first);
+    let used = || Some(system?.read().ok()?.used);
+    let resident = || process.as_ref()?.read().ok();
     for turn in 0_u32.. {
-        let now = match page.page().phase() {
-            Phase::Running => Samples {
-                first: None,
-                system: system.and_then(|probe| Some(probe.read().ok()?.used)),
-                children: children_in(&mut tree, worker),
-                worker_high_water: process.as_ref().and_then(|probe| {
-                    let memory = probe.read().ok()?;
-                    // A mark that was not reset is that of earlier work.
-                    let is_reset = page.page().high_water_reset.load(Relaxed) == 1;
-                    Some(memory.high_water.filter(|_| is_reset).unwrap_or(memory.rss))
-                }),
-                compiler: None,
-            },
+        let start = monotonic_ns();
+        let shared = page.page();
+        let phase = shared.phase();
+        let is_running = phase == Phase::Running;
+        let mut now = Samples::default();
+        let mut reading = [None; 5];
+        let mut looked = false;
+        if is_running {
+            let memory = resident();
+            now.system = used();
+            now.children = children_in(&mut tree, worker);
+            now.worker_high_water = memory.as_ref().map(|memory| {
+                // A mark that was not reset is that of earlier work.
+                let is_reset = shared.high_water_reset.load(Relaxed) == 1;
+                memory.high_water.filter(|_| is_reset).unwrap_or(memory.rss)
+            });
+            let resident = memory.map(|memory| memory.rss);
+            reading = [resident, now.children, now.system, heap_of(shared), None];
+            // What is read after the end of the user's code is not how things stood in it.
+            looked = shared.ended_ns.load(Relaxed) == 0;
+        } else if own != worker
+            && turn.is_multiple_of(COMPILER_INTERVALS)
             // Only before the code runs: what comes after it is no compilation.
-            Phase::Idle | Phase::Finished
-                if own != worker
-                    && turn.is_multiple_of(COMPILER_INTERVALS)
-                    && page.page().run_count() == runs_before =>
-            {
-                let processes = tree.started_by(own, starter, Some(worker));
-                Samples {
-                    compiler: resident_of_others(own, processes),
-                    ..Samples::default()
-                }
+            && shared.run_count() == runs_before
+        {
+            let processes = tree.started_by(own, starter, Some(worker));
+            let compiler = resident_of_others(own, processes);
+            now.compiler = compiler.filter(|bytes| *bytes > 0);
+            let resident = resident().map(|memory| memory.rss);
+            reading = [resident, None, used(), heap_of(shared), compiler];
+            // The code may have begun meanwhile.
+            looked = shared.run_count() == runs_before;
+        }
+        let mut seen = lock(&state.seen);
+        seen.samples.raise(now);
+        if looked && !seen.stopped {
+            let over_time = &mut seen.over_time;
+            if is_running {
+                over_time.running.push(start, reading);
+            } else {
+                over_time.compiling.push(start, reading);
             }
-            Phase::Idle | Phase::Finished => Samples::default(),
-        };
-        let mut guard = lock(&state.samples);
-        guard.0.raise(now);
-        let (guard, _) = state
+        }
+        let (seen, _) = state
             .stop
-            .wait_timeout_while(guard, INTERVAL, |(_, stopped)| !*stopped)
+            .wait_timeout_while(seen, INTERVAL, |seen| !seen.stopped)
             .unwrap_or_else(|poisoned| poisoned.into_inner());
-        if guard.1 {
+        if seen.stopped {
             return;
         }
     }
 }
 
-/// Resident bytes of those `processes` that run another program than this one. A process between
+/// Bytes that the worker holds from `malloc`, if it counts them.
+fn heap_of(page: &SharedPage) -> Option<u64> {
+    let counted = page.heap_counted.load(Relaxed) == 1;
+    counted.then(|| page.heap.read().live.max(0) as u64)
+}
+
+/// Resident bytes of those `processes` that run another program than this one; 0 where there are
+/// none. A process between
 /// fork and exec still shows its parent's memory.
 fn resident_of_others(own: i32, mut processes: Vec<i32>) -> Option<u64> {
     let program = |pid: i32| std::fs::read_link(format!("/proc/{pid}/exe")).ok();
@@ -163,7 +203,10 @@ fn resident_of_others(own: i32, mut processes: Vec<i32>) -> Option<u64> {
         let other = program(*pid);
         other.is_some() && other != this
     });
-    tree::resident_sum(&processes).filter(|sum| *sum > 0)
+    if processes.is_empty() {
+        return Some(0);
+    }
+    tree::resident_sum(&processes)
 }
 
 /// Resident bytes of all processes below `worker`; 0 where there are none.

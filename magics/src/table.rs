@@ -2,9 +2,12 @@
 //! [`crate::html`] render.
 
 use crate::record::{CellStatus, Memory, Record, Row, Scope};
+use crate::timeline::sparklines;
 use crate::units;
 
 mod details;
+
+pub(crate) use details::quiet_gpus;
 
 /// Stands where there is no number.
 pub const ABSENT: &str = "—";
@@ -68,6 +71,8 @@ pub enum Weight {
     Faint,
     /// It tells that something went wrong.
     Wrong,
+    /// It is drawn with characters of equal width.
+    Drawn,
 }
 
 impl Column {
@@ -121,6 +126,14 @@ impl Entry {
         }
     }
 
+    /// A drawing in characters of equal width.
+    pub fn drawn(text: impl Into<String>) -> Entry {
+        Entry {
+            weight: Weight::Drawn,
+            ..Entry::new(text)
+        }
+    }
+
     /// A number, or [`ABSENT`].
     pub fn or_absent(text: Option<String>) -> Entry {
         text.map_or_else(|| Entry::faint(ABSENT), Entry::new)
@@ -157,7 +170,7 @@ impl Table {
             .into(),
             rows: Vec::new(),
         };
-        let quiet = details::quiet_gpus(record);
+        let quiet = quiet_gpus(record);
         let shown: Vec<&Row> = record
             .rows
             .iter()
@@ -183,6 +196,10 @@ impl Table {
         if !grid.rows.is_empty() {
             table.grids.push(grid);
         }
+        let timeline = record.timeline.as_ref();
+        table
+            .grids
+            .extend(timeline.and_then(|timeline| sparklines(record, timeline)));
         if wide {
             let splits = record.rows_of(Memory::Ram, Scope::Process);
             table
@@ -219,11 +236,16 @@ fn reasons(rows: &[&Row]) -> Vec<(String, Vec<String>)> {
     reasons
 }
 
+/// The number in a cell's prompt, as the prompt writes it.
+pub(crate) fn number(record: &Record) -> String {
+    format!("[{}]", record.cell.execution_count)
+}
+
 /// The number in a cell's prompt and its label.
 pub(crate) fn title(record: &Record) -> String {
     match &record.cell.label {
-        Some(label) => format!("[{}] {}", record.cell.execution_count, clean(label)),
-        None => format!("[{}]", record.cell.execution_count),
+        Some(label) => format!("{} {}", number(record), clean(label)),
+        None => number(record),
     }
 }
 

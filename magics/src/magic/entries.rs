@@ -13,7 +13,7 @@ pub(super) static MAGICS: &[MagicEntry] = &[
     MagicEntry {
         name: MEMTRACK,
         subcommand: None,
-        usage: "%memtrack [--label TEXT] [--wide]",
+        usage: "%memtrack [--label TEXT] [--wide] [--timeline]",
         help: "Above Rust code: tracks this cell and shows its table. \
                Alone in a cell: shows the session so far, one line a cell.",
         example: "%memtrack --label load --wide",
@@ -21,6 +21,9 @@ pub(super) static MAGICS: &[MagicEntry] = &[
             command
                 .arg(option("label", "TEXT").help("A name for the cell in tables and reports"))
                 .arg(flag("wide").help("Show resident memory by kind: anon, file, shmem, swap"))
+                .arg(flag("timeline").help(
+                    "Show how memory went over time, and put the samples into the cell's record",
+                ))
         },
         read: read_track,
     },
@@ -69,6 +72,27 @@ pub(super) static MAGICS: &[MagicEntry] = &[
         read: |matches, _| {
             Ok(Magic::Report {
                 sort: matches.get_one("sort").copied().unwrap_or_default(),
+                cells: matches.get_one("cells").copied(),
+            })
+        },
+    },
+    MagicEntry {
+        name: MEMTRACK,
+        subcommand: Some("plot"),
+        usage: "%memtrack plot [A:B]",
+        help: "Draws what the tracked cells used over time: all of the session, or those with these \
+               numbers.",
+        example: "%memtrack plot 3:7",
+        arguments: |command| {
+            command.arg(
+                Arg::new("cells")
+                    .value_name("A:B")
+                    .value_parser(value_parser!(CellRange))
+                    .help("Only the cells with these numbers; 3 is one cell, A: and :B are open ranges"),
+            )
+        },
+        read: |matches, _| {
+            Ok(Magic::Plot {
                 cells: matches.get_one("cells").copied(),
             })
         },
@@ -148,6 +172,7 @@ fn read_track(matches: &ArgMatches, has_code: bool) -> Result<Magic, String> {
     let options = TrackOptions {
         label: matches.get_one::<String>("label").cloned(),
         wide: matches.get_flag("wide"),
+        timeline: matches.get_flag("timeline"),
     };
     match (has_code, options == TrackOptions::default()) {
         (true, _) => Ok(Magic::Track(options)),

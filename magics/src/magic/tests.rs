@@ -50,6 +50,7 @@ fn memtrack_means_track_above_code_and_overview_alone() {
         Ok(Magic::Track(TrackOptions {
             label: label.map(String::from),
             wide,
+            timeline: false,
         }))
     };
     assert_eq!(parse("%memtrack", true), track(None, false));
@@ -75,6 +76,17 @@ fn subcommands_are_read() {
     assert_eq!(read("%memtrack doctor"), Magic::Doctor);
     assert_eq!(read("%memtrack trim"), Magic::Trim);
     assert_eq!(read("%lsmagic"), Magic::List);
+    assert_eq!(read("%memtrack plot"), Magic::Plot { cells: None });
+    let cells = Some("3:7".parse().unwrap());
+    assert_eq!(read("%memtrack plot 3:7"), Magic::Plot { cells });
+    let options = TrackOptions {
+        timeline: true,
+        ..TrackOptions::default()
+    };
+    assert_eq!(
+        parse("%memtrack --timeline", true),
+        Ok(Magic::Track(options))
+    );
     let all = Magic::Report {
         sort: SortKey::Peak,
         cells: None,
@@ -166,6 +178,9 @@ fn what_is_wrong_is_said_clearly() {
             "`size` is not one of peak, kept, allocated",
         ),
         ("%memtrack report --cells 7:3", "write 3:7"),
+        ("%memtrack plot 7:3", "write 3:7"),
+        ("%memtrack plot x", "`x` is not a cell's number"),
+        ("%memtrack plot 1 2", "`2` is one word too many"),
         ("%memtrack report --cells a", "`a` is not a cell's number"),
         ("%memtrack assert", "<EXPRESSION>... is missing"),
         (
@@ -200,10 +215,25 @@ fn completion_follows_the_table() {
     assert_eq!(
         candidates("%memtrack "),
         [
-            "on", "off", "report", "assert", "doctor", "trim", "--label", "--wide", "--help"
+            "on",
+            "off",
+            "report",
+            "plot",
+            "assert",
+            "doctor",
+            "trim",
+            "--label",
+            "--wide",
+            "--timeline",
+            "--help"
         ]
     );
-    assert_eq!(candidates("%memtrack --wide --"), ["--label", "--help"]);
+    assert_eq!(
+        candidates("%memtrack --wide --"),
+        ["--label", "--timeline", "--help"]
+    );
+    assert_eq!(candidates("%memtrack --t"), ["--timeline"]);
+    assert_eq!(candidates("%memtrack pl"), ["plot"]);
     assert_eq!(
         candidates("%memtrack report --sort "),
         ["peak", "kept", "allocated", "vram"]

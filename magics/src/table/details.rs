@@ -51,7 +51,7 @@ fn split_change(record: &Record, row: &Row, kind: &Kind) -> Option<i64> {
 
 /// On a machine with several GPUs, those of which this process holds nothing and whose use did not
 /// change: their rows would hide the others. Their numbers stay in the record.
-pub(super) fn quiet_gpus(record: &Record) -> Vec<&Device> {
+pub(crate) fn quiet_gpus(record: &Record) -> Vec<&Device> {
     let mut devices: Vec<&Device> = Vec::new();
     for device in record.rows.iter().filter_map(|row| row.device.as_ref()) {
         if !devices.contains(&device) {

@@ -1,5 +1,8 @@
 //! Records to draw and judge.
 
+// Each test file uses some of them.
+#![allow(dead_code)]
+
 use memtrack::record::{
     CellInfo, CellStatus, CudaContext, Device, Durations, EnvironmentRef, Memory, Overhead, Record,
     Row, Scope, Split,

@@ -40,6 +40,7 @@ impl Scene {
                     before: complete(vec![process(WORKER as u32, 60 * MIB)]),
                     after: complete(vec![process(WORKER as u32, 70 * MIB)]),
                 },
+                over_time: crate::timeline::Phases::new(2),
             },
         }
     }

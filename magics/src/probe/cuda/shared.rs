@@ -158,6 +158,16 @@ impl PoolPage {
         Presence::of(&self.context)
     }
 
+    /// Bytes used and reserved at this look; zero where the context is surely absent, and the pool
+    /// with it.
+    pub fn in_use(&self) -> [Option<u64>; 2] {
+        match self.context() {
+            Presence::Present => [known(&self.used), known(&self.reserved)],
+            Presence::Absent => [Some(0); 2],
+            Presence::Unknown => [None; 2],
+        }
+    }
+
     pub(super) fn clear(&self) {
         self.context.store(0, Relaxed);
         self.error.store(0, Relaxed);
