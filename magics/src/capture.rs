@@ -9,11 +9,12 @@
 
 use std::io;
 use std::sync::Arc;
-use std::sync::atomic::Ordering::Relaxed;
+use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::time::{Duration, Instant};
 
 use crate::gpu_facts::GpuFacts;
 use crate::gpu_watch::{GpuLook, GpuWatch};
+use crate::live::LiveView;
 use crate::page::{PageMapping, Phase};
 use crate::probe::cuda::Presence;
 use crate::probe::host::ProcessProbe;
@@ -140,6 +141,23 @@ impl Capture<'_> {
     /// Whether the user's code was entered since the start, as `page` tells it.
     pub fn has_run(&self, page: &PageMapping) -> bool {
         page.page().run_count() != self.runs_before
+    }
+
+    /// For another thread to look at the measurement while it goes on. `heap_note` as for
+    /// [`Capture::finish`].
+    pub fn live_view(&self, heap_note: &HeapNote) -> LiveView {
+        LiveView {
+            page: Arc::clone(&self.watcher.page),
+            system: self.watcher.system.clone(),
+            worker: self.worker,
+            process: ProcessProbe::open(self.worker).ok(),
+            runs_before: self.runs_before,
+            start: self.start,
+            so_far: self.sampler.so_far(),
+            gpus: self.gpus.question(),
+            heap_counted: heap_note.not_counted.is_none(),
+            begun: AtomicBool::new(false),
+        }
     }
 
     /// Ends the measurement.

@@ -68,6 +68,10 @@ pub struct TrackOptions {
     pub label: Option<String>,
     /// Show the resident memory by kind of page too.
     pub wide: bool,
+    /// Show how things stand while the cell compiles and runs.
+    pub live: bool,
+    /// Run the cell this often and tell medians and spread; `None` for once.
+    pub repeat: Option<u32>,
 }
 
 /// One magic of the table.

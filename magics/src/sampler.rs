@@ -35,6 +35,16 @@ pub struct Samples {
     pub worker_high_water: Option<u64>,
 }
 
+/// How a sampled value was got, for a table.
+pub(crate) fn sampled_every() -> String {
+    format!("sampled every {} ms", INTERVAL.as_millis())
+}
+
+/// How a sampled value of a GPU was got, for a table.
+pub(crate) fn gpu_sampled_every() -> String {
+    format!("sampled every {} ms", GPU_INTERVAL.as_millis())
+}
+
 /// How things stood before the user's code ran, in bytes.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct FirstLook {
@@ -87,9 +97,24 @@ impl Sampler {
         Sampler { state }
     }
 
+    /// For others to see what it has seen, while it goes on.
+    pub fn so_far(&self) -> SoFar {
+        SoFar(Arc::clone(&self.state))
+    }
+
     /// Stops the thread and tells what it saw. Does not wait for a look that is going on.
     pub fn finish(self) -> Samples {
         lock(&self.state.samples).0
+    }
+}
+
+/// What a running sampler has seen up to now.
+pub struct SoFar(Arc<State>);
+
+impl SoFar {
+    /// The highest of each, up to now.
+    pub fn read(&self) -> Samples {
+        lock(&self.0.samples).0
     }
 }
 

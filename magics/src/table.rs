@@ -5,6 +5,7 @@ use crate::record::{CellStatus, Memory, Record, Row, Scope};
 use crate::units;
 
 mod details;
+mod repeats;
 
 /// Stands where there is no number.
 pub const ABSENT: &str = "—";
@@ -143,7 +144,7 @@ impl Table {
             .filter(|row| row.device.as_ref().is_none_or(|it| !quiet.contains(&it)))
             .collect();
         let reasons = reasons(&shown);
-        for row in shown {
+        for row in &shown {
             let mark = reasons
                 .iter()
                 .position(|(reason, _)| Some(reason) == row.unavailable.as_ref())
@@ -176,6 +177,9 @@ impl Table {
                     labels.join(", ")
                 ),
             );
+        }
+        if let Some(repeats) = &record.repeats {
+            repeats::add(&mut table, repeats, &shown);
         }
         table
     }
@@ -237,13 +241,13 @@ fn alerts(record: &Record) -> Vec<String> {
         let names = clean(&record.cell.lost_variables.join(", "));
         alerts.push(format!("lost variables: {names}"));
     }
-    alerts.extend(
-        record
-            .warnings
-            .iter()
-            .map(|warning| format!("warning: {}", clean(warning))),
-    );
+    alerts.extend(warnings(record));
     alerts
+}
+
+fn warnings(record: &Record) -> impl Iterator<Item = String> {
+    let warnings = record.warnings.iter();
+    warnings.map(|warning| format!("warning: {}", clean(warning)))
 }
 
 fn entries(record: &Record, row: &Row, mark: Option<&str>) -> Vec<Entry> {
@@ -337,6 +341,7 @@ pub fn compact(record: &Record) -> Vec<Vec<Entry>> {
     if let Some(ending) = ending(record) {
         parts.push(vec![Entry::strong(ending)]);
     }
+    parts.extend(warnings(record).map(|warning| vec![Entry::strong(warning)]));
     match parts.first_mut() {
         Some(first) => first.insert(0, Entry::new(format!("{} ", title(record)))),
         None => parts.push(vec![Entry::new(title(record))]),
