@@ -18,9 +18,9 @@ use crate::live::LiveView;
 use crate::page::{PageMapping, Phase};
 use crate::probe::cuda::Presence;
 use crate::probe::host::ProcessProbe;
-use crate::probe::machine::SystemProbe;
+use crate::probe::machine::{SystemMemory, SystemProbe, SystemSource};
 use crate::record::{CudaContext, Durations, Overhead, Row};
-use crate::sampler::{FirstLook, Sampler};
+use crate::sampler::{FirstLook, Sampler, Samples};
 use crate::worker::Worker;
 
 mod gpu_rows;
@@ -132,8 +132,24 @@ impl Watcher {
         self.system.as_ref()?.oom_kills()
     }
 
+    /// Whether [`Watcher::oom_kills`] has grown since it was `before`; false where it is not told.
+    pub fn has_killed_since(&self, before: Option<u64>) -> bool {
+        matches!((before, self.oom_kills()), (Some(before), Some(now)) if now > before)
+    }
+
+    /// The memory of the container, where one limits this process, else of the machine.
+    pub fn system_now(&self) -> Option<SystemMemory> {
+        self.system.as_ref()?.read().ok()
+    }
+
+    /// Whether that is a container's.
+    pub fn is_container(&self) -> bool {
+        let memory = self.system_now();
+        memory.is_some_and(|memory| memory.source != SystemSource::Machine)
+    }
+
     fn system_used(&self) -> Option<u64> {
-        Some(self.system.as_ref()?.read().ok()?.used)
+        Some(self.system_now()?.used)
     }
 }
 
@@ -141,6 +157,11 @@ impl Capture<'_> {
     /// Whether the user's code was entered since the start, as `page` tells it.
     pub fn has_run(&self, page: &PageMapping) -> bool {
         page.page().run_count() != self.runs_before
+    }
+
+    /// What was sampled up to now.
+    pub fn so_far(&self) -> Samples {
+        self.sampler.so_far().read()
     }
 
     /// For another thread to look at the measurement while it goes on. `heap_note` as for

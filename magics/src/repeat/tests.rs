@@ -23,9 +23,9 @@ fn series(records: impl IntoIterator<Item = Record>) -> Record {
 fn the_median_is_in_the_middle() {
     let of = |values: &[u64]| statistic(values.iter().copied());
     assert_eq!(of(&[]), None);
-    let statistic = of(&[9, 1, 5]).unwrap();
-    assert_eq!((statistic.median, statistic.min, statistic.max), (5, 1, 9));
-    assert_eq!((statistic.runs, statistic.spread()), (3, 8));
+    let three = of(&[9, 1, 5]).unwrap();
+    assert_eq!((three.median, three.min, three.max), (5, 1, 9));
+    assert_eq!((three.runs, three.spread()), (3, 8));
     assert_eq!(of(&[10, 2, 4, 8]).unwrap().median, 6);
     assert_eq!(of(&[u64::MAX, u64::MAX]).unwrap().median, u64::MAX);
     let signed = statistic([-4_i64, 10, -6].into_iter()).unwrap();
