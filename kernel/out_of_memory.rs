@@ -1,10 +1,14 @@
 //! What a user is told when memory ran out: which cell, what the limit was and whose, what was
 //! held, and what helps. Nothing is said that is not known.
 
+use std::sync::atomic::Ordering::Relaxed;
+
 use evcxr::Error;
 use memtrack::capture::{Capture, HeapNote, Watcher};
+use memtrack::page::{SharedPage, known};
 use memtrack::probe::host::ProcessProbe;
 use memtrack::probe::machine::SystemSource;
+use memtrack::sampler::Samples;
 use memtrack::units::{format_bytes, percent};
 use memtrack::warning::CLOSE_PERCENT;
 
@@ -17,7 +21,7 @@ use crate::verdict::Place;
 pub struct Held {
     /// What the container or the machine can hold.
     pub limit: Option<u64>,
-    /// Whose limit that is, such as `the container's (cgroup v2)`.
+    /// Whose limit that is, such as `the container (cgroup v2)`.
     pub whose: String,
     /// A container limits this process.
     pub is_container: bool,
@@ -25,8 +29,8 @@ pub struct Held {
     pub address_space: Option<u64>,
     /// The highest use of the container or machine that was seen while the cell ran.
     pub system: Option<u64>,
-    /// The highest resident set of the process that ran the cell.
-    pub process: Option<u64>,
+    /// The highest resident set of the process that ran the cell, as far as it is known.
+    pub process: Option<Resident>,
     /// The heap that it held when it ended.
     pub heap: Option<u64>,
     /// The highest heap of this run.
@@ -35,6 +39,17 @@ pub struct Held {
     pub compiler: Option<u64>,
     /// The kernel's own resident set, now.
     pub kernel: Option<u64>,
+}
+
+/// The highest resident set of a dead process, in bytes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Resident {
+    /// Its high-water mark of this run.
+    Exact(u64),
+    /// The highest sample of this run.
+    Seen(u64),
+    /// The maximum over its life, or that of a process that it had waited for, if that was larger.
+    OfLife(u64),
 }
 
 impl Held {
@@ -50,9 +65,7 @@ impl Held {
         let page = notes.last_words.as_ref().map(|words| words.page());
         let is_counted = heap_note.not_counted.is_none();
         let heap = page
-            .filter(|page| {
-                is_counted && page.heap_counted.load(std::sync::atomic::Ordering::Relaxed) == 1
-            })
+            .filter(|page| is_counted && page.heap_counted.load(Relaxed) == 1)
             .map(|page| page.heap.read());
         let bytes = |value: i64| value.max(0) as u64;
         let own = ProcessProbe::this_process().and_then(|probe| probe.read());
@@ -60,17 +73,14 @@ impl Held {
             limit: system.as_ref().map(|memory| memory.limit),
             whose: match system.as_ref().map(|memory| &memory.source) {
                 Some(SystemSource::Cgroup { version, .. }) => {
-                    format!("the container's (cgroup {version})")
+                    format!("the container (cgroup {version})")
                 }
-                Some(SystemSource::Machine) | None => "the machine's".into(),
+                Some(SystemSource::Machine) | None => "the machine".into(),
             },
             is_container: watcher.is_container(),
             address_space: address_space(),
             system: samples.and_then(|samples| samples.system),
-            process: notes
-                .death
-                .and_then(|death| death.max_rss)
-                .or(samples.and_then(|samples| samples.worker_high_water)),
+            process: page.and_then(|page| resident(page, samples, notes.death)),
             heap: heap.map(|counts| bytes(counts.live)),
             // The mark is set back only before tracked cells.
             heap_peak: heap
@@ -93,16 +103,29 @@ impl Held {
 
     fn limit_line(&self) -> Option<String> {
         let limit = format_bytes(self.limit?);
-        Some(format!("The limit: {limit}, {}.", self.whose))
+        Some(format!(
+            "For all together, {} limit is {limit}.",
+            self.whose
+        ))
     }
 
     fn process_line(&self) -> Option<String> {
-        let ram = self
-            .process
-            .map(|bytes| format!("at most {} of RAM in its life", format_bytes(bytes)));
-        let heap = self
-            .heap
-            .map(|bytes| format!("{} of heap when it ended", format_bytes(bytes)));
+        let ram = self.process.map(|resident| match resident {
+            Resident::Exact(bytes) => format!("{} of RAM at most", format_bytes(bytes)),
+            Resident::Seen(bytes) => {
+                format!("{} of RAM at the last look", format_bytes(bytes))
+            }
+            Resident::OfLife(bytes) => format!(
+                "at most {} of RAM in its life (it, or a process that it started)",
+                format_bytes(bytes)
+            ),
+        });
+        let heap = self.heap.map(|bytes| {
+            format!(
+                "{} of heap when it ended, touched or not",
+                format_bytes(bytes)
+            )
+        });
         let peak = self
             .heap_peak
             .filter(|peak| Some(*peak) > self.heap)
@@ -154,8 +177,7 @@ pub fn process(place: &Place) -> String {
         if place.has_run { "ran" } else { "was loaded" },
         short_limit(held)
     );
-    let lines = [held.limit_line(), held.process_line(), held.others_line()];
-    held.story(first, lines)
+    held.story(first, [held.process_line(), held.others_line()])
 }
 
 /// It was killed from outside while memory was nearly full; by whom is not known.
@@ -243,16 +265,32 @@ pub fn compiler(place: &Place) -> String {
         [part("at most", held.compiler), None],
     );
     let kernel = joined("Beside it:", [part("the kernel itself", held.kernel), None]);
-    held.story(first, [held.limit_line(), compiler, kernel])
+    let limit = held.limit_line().filter(|_| !place.out_of_memory);
+    held.story(first, [limit, compiler, kernel])
 }
 
 fn short_limit(held: &Held) -> String {
     match held.limit {
-        Some(limit) if held.is_container => {
-            format!("; the container's limit is {}", format_bytes(limit))
-        }
-        Some(limit) => format!("; the machine has {}", format_bytes(limit)),
+        Some(limit) => format!("; the limit of {} is {}", held.whose, format_bytes(limit)),
         None => String::new(),
+    }
+}
+
+/// The best that is known of a dead process's resident set. `samples` are those of a tracked run.
+fn resident(page: &SharedPage, samples: Option<Samples>, death: Option<Death>) -> Option<Resident> {
+    let max_rss = death.and_then(|death| death.max_rss);
+    let Some(samples) = samples else {
+        return max_rss.map(Resident::OfLife);
+    };
+    let mark = known(&page.after.high_water);
+    if let Some(mark) = mark.filter(|_| page.high_water_reset.load(Relaxed) == 1) {
+        return Some(Resident::Exact(mark));
+    }
+    // A maximum that this run raised is this run's, unless a child of the process raised it.
+    let raised = max_rss.filter(|max_rss| Some(*max_rss) > known(&page.before.max_rss));
+    match raised.filter(|_| samples.children.unwrap_or(0) == 0) {
+        Some(max_rss) => Some(Resident::Exact(max_rss)),
+        None => samples.worker_high_water.map(Resident::Seen),
     }
 }
 

@@ -6,11 +6,11 @@ const MIB: u64 = 1 << 20;
 fn held() -> Held {
     Held {
         limit: Some(512 * MIB),
-        whose: "the container's (cgroup v1)".into(),
+        whose: "the container (cgroup v1)".into(),
         is_container: true,
         address_space: None,
         system: Some(500 * MIB),
-        process: Some(400 * MIB),
+        process: Some(Resident::Exact(400 * MIB)),
         heap: Some(380 * MIB),
         heap_peak: Some(390 * MIB),
         compiler: Some(160 * MIB),
@@ -34,11 +34,10 @@ fn a_killed_process_says_what_was_held_and_what_the_limit_was() {
     assert_eq!(
         process(&place(held(), true)).lines().collect::<Vec<_>>(),
         [
-            "the system killed it for lack of memory (SIGKILL) while In [3] ran; the container's \
-             limit is 512 MiB.",
-            "The limit: 512 MiB, the container's (cgroup v1).",
-            "The process that ran the cell held at most 400 MiB of RAM in its life, 380 MiB of heap \
-             when it ended, 390 MiB of heap at most.",
+            "the system killed it for lack of memory (SIGKILL) while In [3] ran; the limit of the \
+             container (cgroup v1) is 512 MiB.",
+            "The process that ran the cell held 400 MiB of RAM at most, 380 MiB of heap when it \
+             ended, touched or not, 390 MiB of heap at most.",
             "Beside it: the kernel itself 95.0 MiB, the compiler, before the cell ran, 160 MiB.",
             "What helps: drop what is no longer needed before the cell, work in smaller pieces, or \
              give the container more memory. %memtrack above a cell shows where memory goes.",
@@ -133,4 +132,35 @@ fn a_killed_compiler_says_that_nothing_ran() {
         unknown.contains("often that is for lack of memory"),
         "{unknown}"
     );
+}
+
+#[test]
+fn a_maximum_of_the_process_s_life_is_not_called_this_run_s() {
+    let page = memtrack::page::PageMapping::create().unwrap();
+    let page = page.page();
+    page.clear();
+    let death = |max_rss| {
+        Some(Death {
+            end: End::Signal(libc::SIGKILL),
+            max_rss: Some(max_rss),
+        })
+    };
+    let seen = |children| {
+        Some(Samples {
+            worker_high_water: Some(5),
+            children: Some(children),
+            ..Samples::default()
+        })
+    };
+    assert_eq!(resident(page, None, death(9)), Some(Resident::OfLife(9)));
+    memtrack::page::put(&page.before.max_rss, Some(7));
+    assert_eq!(resident(page, seen(0), death(9)), Some(Resident::Exact(9)));
+    // Not raised by this run, or perhaps by a child.
+    assert_eq!(resident(page, seen(0), death(7)), Some(Resident::Seen(5)));
+    assert_eq!(resident(page, seen(1), death(9)), Some(Resident::Seen(5)));
+    // The mark that the dying process left behind is the best.
+    memtrack::page::put(&page.after.high_water, Some(6));
+    assert_eq!(resident(page, seen(1), death(9)), Some(Resident::Seen(5)));
+    page.high_water_reset.store(1, Relaxed);
+    assert_eq!(resident(page, seen(1), death(9)), Some(Resident::Exact(6)));
 }

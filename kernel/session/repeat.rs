@@ -116,13 +116,12 @@ impl Session {
 fn with_turn(mut error: CellError, turn: Turn) -> CellError {
     let Turn { number, of } = turn;
     let before = match number {
-        1 => "none before it".to_owned(),
-        2 => "the one before it ended well".to_owned(),
-        _ => format!("the {} before it ended well", number - 1),
+        1 => String::new(),
+        2 => ", and the one before it ended well".to_owned(),
+        _ => format!(", and the {} before it ended well", number - 1),
     };
     error.traceback.push(format!(
-        "This was run {number} of {of}, and the last: {before}. What the runs left in variables \
-         is there, as after so many executions of the cell."
+        "This was run {number} of {of}. The repeats end here{before}."
     ));
     error
 }

@@ -95,6 +95,7 @@ impl LiveView {
         rows.extend(self.children_row(&samples));
         rows.extend(self.heap_row(stage));
         rows.push(self.system_row(stage, &samples));
+        rows.extend(self.gpu_rows(stage));
         if stage == Stage::Compiling {
             rows.extend(samples.compiler.map(|highest| LiveRow {
                 label: "compiler".into(),
@@ -104,7 +105,6 @@ impl LiveView {
                 how: "sampled".into(),
             }));
         }
-        rows.extend(self.gpu_rows(stage));
         Look {
             stage,
             elapsed_s: self.start.elapsed().as_secs_f64(),
