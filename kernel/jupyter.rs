@@ -53,9 +53,12 @@ impl FrontEnd for JupyterFrontEnd {
             Output::Text(Stream::Stdout, text) => StreamContent::stdout(&text).as_child_of(request),
             Output::Text(Stream::Stderr, text) => StreamContent::stderr(&text).as_child_of(request),
             Output::Display(bundle) => DisplayData::new(media(bundle)).as_child_of(request),
-            Output::Updating { id, again, bundle } if again => {
-                UpdateDisplayData::new(media(bundle), &id).as_child_of(request)
-            }
+            Output::Updating {
+                id,
+                again: true,
+                bundle,
+                ..
+            } => UpdateDisplayData::new(media(bundle), &id).as_child_of(request),
             Output::Updating { id, bundle, .. } => display_with_id(id, bundle).as_child_of(request),
             Output::Result(bundle) => {
                 let count = ExecutionCount::new(self.execution_count);

@@ -40,6 +40,8 @@ pub struct Notes {
     pub last_bundle: Option<Bundle>,
     /// The stack was overflowed, by what the child's own handler printed.
     pub stack_overflow: bool,
+    /// The allocation in bytes that failed, so that libstd aborted the child.
+    pub failed_allocation: Option<u64>,
     /// The child died.
     pub died: bool,
     /// How, if it could be read.

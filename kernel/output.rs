@@ -27,6 +27,8 @@ pub enum Output {
         id: String,
         /// True for every showing after the first.
         again: bool,
+        /// It stays as it is now: the last showing.
+        last: bool,
         /// What it shows now.
         bundle: Bundle,
     },

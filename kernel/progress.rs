@@ -141,7 +141,8 @@ fn note(state: &Arc<Mutex<State>>, name: String, crate_dir: &Path) {
     if cell.shown.is_none_or(|shown| shown.elapsed() >= RENEW) {
         let again = cell.shown.is_some();
         cell.shown = Some(Instant::now());
-        cell.show(format!("Compiling {} · {crate_name}", cell.count()), again);
+        let text = format!("Compiling {} · {crate_name}", cell.count());
+        cell.show(text, again, false);
     }
     drop(locked);
     if first {
@@ -182,15 +183,16 @@ impl Cell {
         if self.shown.is_some() {
             // How many there are in all is no news at the end: some were compiled before.
             self.total = None;
-            self.show(format!("{word} {}", self.count()), true);
+            self.show(format!("{word} {}", self.count()), true, true);
         }
     }
 
-    fn show(&self, text: String, again: bool) {
+    fn show(&self, text: String, again: bool, last: bool) {
         let html = format!("<span style=\"opacity:.75\">{text}</span>");
         self.front_end.show(Output::Updating {
             id: self.display_id.clone(),
             again,
+            last,
             bundle: html_bundle(text, html),
         });
     }

@@ -177,6 +177,7 @@ impl Screen {
     /// The child died, and all its output is here.
     pub fn died(&mut self, death: Option<Death>, last_words: Option<Arc<PageMapping>>) {
         self.notes.died = true;
+        self.notes.failed_allocation = failed_allocation(&self.recent_errors);
         self.notes.death = death;
         self.notes.last_words = last_words;
         self.show_panic();
@@ -288,9 +289,26 @@ fn panic_start(text: &str, pid: Option<i32>) -> Option<usize> {
     is_main.then_some(start)
 }
 
+/// The size in bytes of the allocation that libstd aborts the process for, as it says on stderr.
+fn failed_allocation(stderr: &str) -> Option<u64> {
+    let (_, rest) = stderr.rsplit_once("memory allocation of ")?;
+    rest.split_once(" bytes failed")?.0.parse().ok()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_failed_allocation_is_found_in_what_libstd_says() {
+        let text = "earlier\nmemory allocation of 17179869184 bytes failed\n";
+        assert_eq!(failed_allocation(text), Some(17_179_869_184));
+        assert_eq!(failed_allocation("memory allocation of 5 bytes"), None);
+        assert_eq!(
+            failed_allocation("memory allocation of all bytes failed"),
+            None
+        );
+    }
 
     #[test]
     fn only_the_main_threads_panic_is_held_back() {

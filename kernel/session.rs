@@ -16,6 +16,8 @@ use crate::Parts;
 use crate::doctor;
 use crate::engine::{Engine, Evaluation};
 use crate::is_complete::{defines_global_allocator, is_too_deep};
+use crate::live::Live;
+use crate::out_of_memory::Held;
 use crate::output::{Bundle, CellError, FrontEnd, Output};
 use crate::progress::Progress;
 use crate::show;
@@ -24,7 +26,10 @@ use crate::verdict::{Place, Verdict, judge};
 
 mod expressions;
 mod obey;
+mod repeat;
 mod use_magic;
+
+use repeat::{Ran, Tracking, Turn};
 
 /// How long a new child may take to say hello.
 const CHILD_LIMIT: Duration = Duration::from_secs(10);
@@ -216,29 +221,79 @@ impl Session {
         if self.engine.is_err() {
             self.start_engine();
         }
-        let engine = match &mut self.engine {
-            Ok(engine) => engine,
-            Err(reason) => return Err(CellError::plain("NoEngine", reason.clone())),
-        };
+        if let Err(reason) = &self.engine {
+            return Err(CellError::plain("NoEngine", reason.clone()));
+        }
         self.own_allocator |= defines_global_allocator(&cell.rust);
         self.warned
             .look_at(&cell.rust, &self.parts.work_dir, front_end);
-        let tracked = track.is_some() || self.mode != Mode::Off;
+        let tracking = Tracking {
+            tracked: track.is_some() || self.mode != Mode::Off,
+            full: track.is_some() || self.mode == Mode::Full,
+            options: track.unwrap_or_default(),
+        };
+        let live = tracking.options.live.then(|| Live::start(front_end));
+        let Ran { record, result } = self.run_as_often(cell, &tracking, live.as_ref(), front_end);
+        if let Some(mut record) = record {
+            let timeline = record.timeline.take();
+            if tracking.options.timeline {
+                record.timeline.clone_from(&timeline);
+            }
+            let bundle = show::record(&record, &tracking.options, tracking.full);
+            match live {
+                Some(live) => live.finish(bundle),
+                None => front_end.show(Output::Display(bundle)),
+            }
+            self.ledger.add(record);
+            self.ledger.add_timeline(timeline.unwrap_or_default());
+        }
+        result
+    }
+
+    /// Runs the Rust of a cell once. Everything but its record is shown.
+    fn run_once(
+        &mut self,
+        cell: &Cell,
+        tracking: &Tracking,
+        turn: Turn,
+        live: Option<&Live>,
+        front_end: &Arc<dyn FrontEnd>,
+    ) -> Ran {
+        let heap_note = self.heap_note();
+        let engine = match &mut self.engine {
+            Ok(engine) => engine,
+            Err(reason) => return Ran::failed(CellError::plain("NoEngine", reason.clone())),
+        };
         let oom_before = self.watcher.oom_kills();
         let link = &self.parts.link;
-        let capture = tracked
+        let capture = tracking
+            .tracked
             .then(|| link.wait_for_child(CHILD_LIMIT))
             .flatten()
             .map(|pid| self.watcher.start(pid));
+        if let (Some(live), Some(capture)) = (live, &capture) {
+            let title = turn.title(self.execution_count, &tracking.options);
+            live.watch(title, capture.live_view(&heap_note));
+        }
         self.progress.begin(Arc::clone(front_end));
         let runs = link.page().page().run_count();
         let evaluation = engine.evaluate(&cell.rust, front_end);
         self.progress.end();
+        if let Some(live) = live {
+            live.pause();
+        }
+        let out_of_memory = self.watcher.has_killed_since(oom_before);
         let place = Place {
             cell_name: &format!("In [{}]", self.execution_count),
             code: &cell.rust,
             compiled: engine.last_source(),
-            out_of_memory: matches!((oom_before, self.watcher.oom_kills()), (Some(a), Some(b)) if b > a),
+            out_of_memory,
+            held: Held::of(
+                &evaluation.notes,
+                &self.watcher,
+                capture.as_ref(),
+                &heap_note,
+            ),
             has_run: evaluation
                 .notes
                 .last_words
@@ -249,8 +304,8 @@ impl Session {
                 != runs,
         };
         let verdict = judge(&evaluation, &place);
-        show::values(&evaluation, &cell.rust, front_end);
-        if let Some(capture) = capture {
+        show::values(&evaluation, &cell.rust, turn.is_last(), front_end);
+        let record = capture.map(|capture| {
             let last_words = evaluation.notes.last_words.clone();
             let page = last_words.as_ref().unwrap_or(self.parts.link.page());
             let end = if evaluation.restarted && (last_words.is_none() || !capture.has_run(page)) {
@@ -265,19 +320,17 @@ impl Session {
             } else {
                 WorkEnd::NeverRan
             };
-            let mut measurement = capture.finish(end, self.heap_note());
-            let timeline = std::mem::take(&mut measurement.timeline);
-            let full = track.is_some() || self.mode == Mode::Full;
-            let options = track.unwrap_or_default();
-            let mut record = self.record(cell, &options, &verdict, &evaluation, measurement);
-            record.timeline = options.timeline.then(|| timeline.clone());
-            front_end.show(Output::Display(show::record(&record, &options, full)));
-            self.ledger.add(record);
-            self.ledger.add_timeline(timeline);
-        }
-        match verdict.error {
-            Some(error) => Err(error),
-            None => Ok(()),
+            capture.finish(end, heap_note)
+        });
+        let record = record.map(|measurement| {
+            let mut record =
+                self.record(cell, &tracking.options, &verdict, &evaluation, measurement);
+            record.warnings = self.warnings(&record, out_of_memory);
+            record
+        });
+        Ran {
+            record,
+            result: verdict.error.map_or(Ok(()), Err),
         }
     }
 
@@ -309,10 +362,11 @@ impl Session {
             duration_s: measurement.durations,
             rows: measurement.rows,
             overhead: measurement.overhead,
-            timeline: None,
+            timeline: Some(measurement.timeline),
             environment,
             cuda_context: measurement.cuda_context,
             warnings: Vec::new(),
+            repeats: None,
         }
     }
 

@@ -38,8 +38,13 @@ pub fn record(record: &Record, options: &TrackOptions, full: bool) -> Bundle {
     bundle
 }
 
-/// Shows what the cell's commands say, and the value of the cell.
-pub fn values(evaluation: &Evaluation, code: &str, front_end: &Arc<dyn FrontEnd>) {
+/// Shows what the cell's commands say, and, in its last run, the value of the cell.
+pub fn values(
+    evaluation: &Evaluation,
+    code: &str,
+    is_last_run: bool,
+    front_end: &Arc<dyn FrontEnd>,
+) {
     let mut failed = true;
     if let Ok(outputs) = &evaluation.result {
         failed = evaluation.notes.panicked || evaluation.notes.error_text.is_some();
@@ -65,11 +70,12 @@ pub fn values(evaluation: &Evaluation, code: &str, front_end: &Arc<dyn FrontEnd>
     if bundle.is_empty() {
         return;
     }
-    front_end.show(if !failed && !is_unit && ends_with_expression(code) {
-        Output::Result(bundle)
-    } else {
-        Output::Display(bundle)
-    });
+    let is_value = !failed && !is_unit && ends_with_expression(code);
+    match is_value {
+        true if is_last_run => front_end.show(Output::Result(bundle)),
+        true => {}
+        false => front_end.show(Output::Display(bundle)),
+    }
 }
 
 /// The session so far.

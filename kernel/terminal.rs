@@ -20,7 +20,8 @@ struct Kept {
     ids: Vec<(String, usize)>,
     /// The cursor stands in the middle of a line.
     open_line: bool,
-    /// The last thing printed is a display that may still change.
+    /// The line on which the cursor stands is a display that may still change. What is printed next
+    /// takes its place; the display comes again below with its next change.
     changing: bool,
 }
 
@@ -36,6 +37,7 @@ impl Terminal {
     /// The outputs as a notebook file keeps them. Ends an open line.
     pub fn take_outputs(&self) -> Vec<Value> {
         let mut kept = self.lock();
+        kept.erase_changing();
         kept.start_line();
         std::mem::take(&mut kept.outputs)
     }
@@ -50,9 +52,7 @@ impl Terminal {
 impl FrontEnd for Terminal {
     fn show(&self, output: Output) {
         let mut kept = self.lock();
-        if !matches!(output, Output::Updating { .. }) {
-            kept.end_changing();
-        }
+        kept.erase_changing();
         match output {
             Output::Text(stream, text) => {
                 print(stream, &text);
@@ -63,7 +63,9 @@ impl FrontEnd for Terminal {
                 kept.print_bundle(&bundle);
                 kept.outputs.push(display(bundle));
             }
-            Output::Updating { id, bundle, .. } => kept.update(id, bundle),
+            Output::Updating {
+                id, bundle, last, ..
+            } => kept.update(id, bundle, last),
             Output::Result(bundle) => {
                 kept.print_bundle(&bundle);
                 kept.outputs.push(json!({
@@ -120,12 +122,13 @@ impl Kept {
             .push(json!({ "output_type": "stream", "name": name, "text": text }));
     }
 
-    fn update(&mut self, id: String, bundle: Bundle) {
-        let text = plain_text(&bundle);
-        if std::io::stdout().is_terminal() {
-            self.start_line();
-            // Back to the start of the line, and clear it.
-            put(&format!("\r\x1b[2K{text}"));
+    fn update(&mut self, id: String, bundle: Bundle, last: bool) {
+        let is_terminal = std::io::stdout().is_terminal();
+        if last {
+            self.print_bundle(&bundle);
+        } else if is_terminal && !self.open_line {
+            // A line that the cell has not ended yet is not to be broken.
+            put(&first_line(&plain_text(&bundle), terminal_width()));
             self.changing = true;
         }
         match self.ids.iter().find(|(known, _)| *known == id) {
@@ -149,9 +152,10 @@ impl Kept {
         }
     }
 
-    fn end_changing(&mut self) {
+    fn erase_changing(&mut self) {
         if std::mem::take(&mut self.changing) {
-            put("\n");
+            // Back to the start of the line, and clear it.
+            put("\r\x1b[2K");
         }
     }
 }
@@ -175,10 +179,23 @@ fn plain_text(bundle: &Bundle) -> String {
     }
 }
 
+/// As much of the first line as a terminal of this width shows in one: a longer one would be
+/// wrapped, and could not be erased as one line.
+fn first_line(text: &str, width: usize) -> String {
+    let line = text.lines().next().unwrap_or_default();
+    line.chars().take(width.saturating_sub(1)).collect()
+}
+
+fn terminal_width() -> usize {
+    terminal_size::terminal_size().map_or(80, |(width, _)| width.0.into())
+}
+
 fn print(stream: Stream, text: &str) {
     match stream {
         Stream::Stdout => put(text),
         Stream::Stderr => {
+            // What was erased on the same terminal must be gone before.
+            let _ = std::io::stdout().flush();
             let _ = std::io::stderr().write_all(text.as_bytes());
         }
     }
@@ -187,4 +204,18 @@ fn print(stream: Stream, text: &str) {
 /// Prints. A terminal or pipe that is gone is no reason to stop the notebook.
 pub fn put(text: &str) {
     let _ = std::io::stdout().write_all(text.as_bytes());
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_changing_line_is_one_line_of_the_terminal() {
+        assert_eq!(first_line("abc\ndef", 80), "abc");
+        // The last column is left free: some terminals wrap when it is written.
+        assert_eq!(first_line("äbcdef", 4), "äbc");
+        assert_eq!(first_line("", 80), "");
+        assert_eq!(first_line("abc", 0), "");
+    }
 }

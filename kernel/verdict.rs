@@ -5,8 +5,10 @@ use evcxr::Error;
 use memtrack::record::CellStatus;
 
 use crate::compile_error;
-use crate::death::{Death, End};
+use crate::death::End;
 use crate::engine::Evaluation;
+use crate::link::Notes;
+use crate::out_of_memory::{self, Held};
 use crate::output::CellError;
 
 /// How a cell ended.
@@ -30,6 +32,8 @@ pub struct Place<'a> {
     pub compiled: Option<String>,
     /// The system's count of processes killed for lack of memory grew.
     pub out_of_memory: bool,
+    /// What was held, if memory ran out.
+    pub held: Held,
     /// The cell had begun to run.
     pub has_run: bool,
 }
@@ -59,6 +63,10 @@ pub fn judge(evaluation: &Evaluation, place: &Place) -> Verdict {
                 error: None,
             },
         },
+        Err(error) if out_of_memory::killed_the_compiler(error, place) => {
+            let cause = out_of_memory::compiler(place);
+            failed(CellStatus::Error, "CompilerKilled", &cause, evaluation)
+        }
         Err(Error::CompilationErrors(errors)) => {
             let error = compile_error::from_compilation_errors(errors, place.code, place.cell_name);
             Verdict {
@@ -68,7 +76,7 @@ pub fn judge(evaluation: &Evaluation, place: &Place) -> Verdict {
             }
         }
         Err(Error::SubprocessTerminated(message)) => {
-            let cause = cause_of_death(notes.death, notes.stack_overflow, place, message);
+            let cause = cause_of_death(notes, place, message);
             failed(CellStatus::Killed, "Killed", &cause, evaluation)
         }
         Err(Error::TypeRedefinedVariablesLost(names)) => {
@@ -86,42 +94,44 @@ pub fn judge(evaluation: &Evaluation, place: &Place) -> Verdict {
     }
 }
 
+/// The first line of `cause` goes into the record; all of it is shown.
 fn failed(status: CellStatus, ename: &str, cause: &str, evaluation: &Evaluation) -> Verdict {
     let mut message = cause.to_owned();
     if evaluation.restarted {
+        message.push_str(if cause.ends_with('.') { "" } else { "." });
         message.push_str(match evaluation.lost_variables.len() {
-            0 => ".\nNo variables were lost; definitions of functions and types are kept.",
-            _ => ".\nLost variables: ",
+            0 => "\nNo variables were lost; definitions of functions and types are kept.",
+            _ => "\nLost variables: ",
         });
         if !evaluation.lost_variables.is_empty() {
             message.push_str(&evaluation.lost_variables.join(", "));
             message.push_str(". Definitions of functions and types are kept.");
         }
     }
+    let first = cause.lines().next().unwrap_or_default();
     Verdict {
         status,
-        cause: Some(cause.to_owned()),
+        cause: Some(first.trim_end_matches('.').to_owned()),
         error: Some(CellError::plain(ename, message)),
     }
 }
 
-fn cause_of_death(
-    death: Option<Death>,
-    stack_overflow: bool,
-    place: &Place,
-    message: &str,
-) -> String {
-    let Some(death) = death else {
+fn cause_of_death(notes: &Notes, place: &Place, message: &str) -> String {
+    let Some(death) = notes.death else {
         return message.to_owned();
     };
-    match death.end {
-        _ if stack_overflow => format!("stack overflow: {}", death.describe()),
-        End::Signal(libc::SIGKILL) if place.out_of_memory => {
-            "the system killed it for lack of memory (SIGKILL)".to_owned()
+    match (death.end, notes.failed_allocation) {
+        _ if notes.stack_overflow => format!("stack overflow: {}", death.describe()),
+        (End::Signal(libc::SIGKILL), _) if place.out_of_memory => out_of_memory::process(place),
+        (End::Signal(libc::SIGKILL), _) if place.held.was_close() => {
+            out_of_memory::perhaps(&death, place)
         }
+        (End::Signal(libc::SIGABRT), Some(bytes)) => out_of_memory::allocation(bytes, place),
         // 99 is what the child itself exits with when it cannot go on.
-        End::Exit(99) if !place.has_run => format!("the cell could not be loaded: {message}"),
-        End::Exit(_) | End::Signal(_) => death.describe(),
+        (End::Exit(99), _) if !place.has_run => {
+            format!("the cell could not be loaded: {message}")
+        }
+        (End::Exit(_) | End::Signal(_), _) => death.describe(),
     }
 }
 
@@ -254,6 +264,7 @@ mod tests {
             code,
             compiled: Some(compiled.to_owned()),
             out_of_memory: false,
+            held: Held::default(),
             has_run: true,
         }
     }

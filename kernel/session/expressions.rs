@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use super::Session;
+use crate::out_of_memory::Held;
 use crate::output::{Bundle, CellError, FrontEnd, Output};
 use crate::verdict::{Place, judge};
 
@@ -25,6 +26,7 @@ impl Session {
                     code,
                     compiled: None,
                     out_of_memory: false,
+                    held: Held::default(),
                     has_run: true,
                 };
                 let value = match judge(&evaluation, &place).error {

@@ -6,12 +6,14 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use maud::html;
+use memtrack::capture::HeapNote;
 use memtrack::cuda_toolkit::CudaToolkit;
 use memtrack::gpu_watch::FACTS_LIMIT;
 use memtrack::magic::UseRequest;
 
 use super::Session;
 use crate::doctor;
+use crate::out_of_memory::Held;
 use crate::output::{Bundle, CellError, FrontEnd, Output, Stream, html_bundle};
 use crate::recipes::{self, Recipe};
 use crate::verdict::{Place, judge};
@@ -73,6 +75,7 @@ impl Session {
         if let Some(versions) = &versions {
             versions.restore();
         }
+        let oom_before = self.watcher.oom_kills();
         self.progress.begin(Arc::clone(front_end));
         let evaluation = engine.evaluate(&code, front_end);
         self.progress.end();
@@ -80,7 +83,8 @@ impl Session {
             cell_name: &format!("%use {}", request.package.name()),
             code: &code,
             compiled: engine.last_source(),
-            out_of_memory: false,
+            out_of_memory: self.watcher.has_killed_since(oom_before),
+            held: Held::of(&evaluation.notes, &self.watcher, None, &HeapNote::default()),
             has_run: false,
         };
         match judge(&evaluation, &place).error {

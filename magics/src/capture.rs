@@ -3,17 +3,18 @@
 //! [`crate::measure`] is both sides in one process.
 
 use std::sync::Arc;
-use std::sync::atomic::Ordering::Relaxed;
+use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::time::{Duration, Instant};
 
 use crate::gpu_facts::GpuFacts;
 use crate::gpu_watch::{GpuLook, GpuWatch};
+use crate::live::LiveView;
 use crate::page::{PageMapping, Phase, monotonic_ns};
 use crate::probe::cuda::Presence;
 use crate::probe::host::ProcessProbe;
-use crate::probe::machine::SystemProbe;
+use crate::probe::machine::{SystemMemory, SystemProbe, SystemSource};
 use crate::record::{CudaContext, Durations, Overhead, Row};
-use crate::sampler::{FirstLook, Sampler};
+use crate::sampler::{FirstLook, Sampler, Samples};
 use crate::timeline::Timeline;
 
 mod gpu_rows;
@@ -128,8 +129,24 @@ impl Watcher {
         self.system.as_ref()?.oom_kills()
     }
 
+    /// Whether [`Watcher::oom_kills`] has grown since it was `before`; false where it is not told.
+    pub fn has_killed_since(&self, before: Option<u64>) -> bool {
+        matches!((before, self.oom_kills()), (Some(before), Some(now)) if now > before)
+    }
+
+    /// The memory of the container, where one limits this process, else of the machine.
+    pub fn system_now(&self) -> Option<SystemMemory> {
+        self.system.as_ref()?.read().ok()
+    }
+
+    /// Whether that is a container's.
+    pub fn is_container(&self) -> bool {
+        let memory = self.system_now();
+        memory.is_some_and(|memory| memory.source != SystemSource::Machine)
+    }
+
     fn system_used(&self) -> Option<u64> {
-        Some(self.system.as_ref()?.read().ok()?.used)
+        Some(self.system_now()?.used)
     }
 }
 
@@ -137,6 +154,28 @@ impl Capture<'_> {
     /// Whether the user's code was entered since the start, as `page` tells it.
     pub fn has_run(&self, page: &PageMapping) -> bool {
         page.page().run_count() != self.runs_before
+    }
+
+    /// What was sampled up to now.
+    pub fn so_far(&self) -> Samples {
+        self.sampler.so_far().read()
+    }
+
+    /// For another thread to look at the measurement while it goes on. `heap_note` as for
+    /// [`Capture::finish`].
+    pub fn live_view(&self, heap_note: &HeapNote) -> LiveView {
+        LiveView {
+            page: Arc::clone(&self.watcher.page),
+            system: self.watcher.system.clone(),
+            worker: self.worker,
+            process: ProcessProbe::open(self.worker).ok(),
+            runs_before: self.runs_before,
+            start: self.start,
+            so_far: self.sampler.so_far(),
+            gpus: self.gpus.question(),
+            heap_counted: heap_note.not_counted.is_none(),
+            begun: AtomicBool::new(false),
+        }
     }
 
     /// Ends the measurement.

@@ -15,7 +15,10 @@ use crate::record::Device;
 use crate::sampler::{GPU_INTERVAL, INTERVAL};
 use crate::timeline::Phases;
 
+mod now;
 mod visible;
+
+pub use now::{GpuNow, GpuQuestion};
 
 /// How long the end of a cell may wait for the last readings. They take some milliseconds.
 const ANSWER_LIMIT: Duration = Duration::from_millis(500);
@@ -92,6 +95,7 @@ enum Request {
         reply: Sender<GpuSamples>,
     },
     Stop,
+    Now(Sender<Vec<GpuNow>>),
     Facts(Sender<GpuFacts>),
 }
 
@@ -148,6 +152,14 @@ impl GpuWatch {
 }
 
 impl GpuLook {
+    /// For another thread to ask how the GPUs stand meanwhile.
+    pub fn question(&self) -> GpuQuestion {
+        GpuQuestion {
+            requests: self.requests.clone(),
+            stalled: Arc::clone(&self.stalled),
+        }
+    }
+
     /// Takes the last readings and tells what was seen. `list_processes`: whether the worker may
     /// hold memory of a GPU, so that it is worth to ask for the processes, which takes
     /// milliseconds.
@@ -252,6 +264,10 @@ impl Watching {
                     let _ = reply.send(samples);
                 }
                 Ok(Request::Stop) => work = None,
+                Ok(Request::Now(reply)) => {
+                    let now = work.as_ref().map(|work| self.now(work));
+                    let _ = reply.send(now.unwrap_or_default());
+                }
                 Ok(Request::Facts(reply)) => {
                     let _ = reply.send(GpuFacts::of(self.nvml.as_ref(), &self.gpus));
                 }

@@ -5,10 +5,12 @@
 //! - [`cell`] and [`magic`]: a cell's text, taken apart, and what its magic lines ask for.
 //! - [`probe`]: one file for each source of a reading; [`heap`], [`page`], [`worker`] and
 //!   [`sampler`]: what counts inside the process and what watches from outside.
-//! - [`capture`]: before, the work, after; it ends in a [`record::Record`], which [`ledger`] keeps
+//! - [`capture`]: before, the work, after ([`live`]: meanwhile); it ends in a [`record::Record`], which [`ledger`] keeps
 //!   and [`budget`] judges.
 //! - [`table`] and [`report`]: what a reader sees, drawn by [`text`] and [`html`]; [`timeline`] and
 //!   [`plot`]: the same over time.
+//! - [`repeat`] and [`warning`]: medians over several runs; what to tell the user at once.
+//! - [`table`] and [`report`]: what a reader sees, drawn by [`text`] and [`html`].
 //! - [`environment`] and [`doctor`]: what this machine is and what it lets us measure;
 //!   [`cuda_toolkit`]: what of CUDA is installed.
 
@@ -25,16 +27,19 @@ pub mod gpu_watch;
 pub mod heap;
 pub mod html;
 pub mod ledger;
+pub mod live;
 pub mod magic;
 pub mod measure;
 pub mod page;
 pub mod plot;
 pub mod probe;
 pub mod record;
+pub mod repeat;
 pub mod report;
 pub mod sampler;
 pub mod table;
 pub mod text;
 pub mod timeline;
 pub mod units;
+pub mod warning;
 pub mod worker;

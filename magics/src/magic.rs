@@ -75,6 +75,10 @@ pub struct TrackOptions {
     pub wide: bool,
     /// Show how its memory went over time, and put the samples into its record.
     pub timeline: bool,
+    /// Show how things stand while the cell compiles and runs.
+    pub live: bool,
+    /// Run the cell this often and tell medians and spread; `None` for once.
+    pub repeat: Option<u32>,
 }
 
 /// One magic of the table.

@@ -130,6 +130,7 @@ impl Meter {
             timeline: Some(measurement.timeline),
             environment: self.environment.reference(self.count == 1),
             cuda_context: measurement.cuda_context,
+            repeats: None,
             warnings: Vec::new(),
         };
         (result, record)

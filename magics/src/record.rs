@@ -5,6 +5,7 @@
 
 use serde::{Deserialize, Serialize};
 
+use crate::repeat::Repeats;
 use crate::timeline::Timeline;
 use crate::units;
 
@@ -32,6 +33,10 @@ pub struct Record {
     pub cuda_context: Option<CudaContext>,
     /// One-line remarks for the user.
     pub warnings: Vec<String>,
+    /// Medians and spread over all runs, of a cell that was repeated. The rest of the record is of
+    /// one run of it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub repeats: Option<Repeats>,
 }
 
 impl Record {
@@ -373,6 +378,7 @@ impl Record {
             },
             cuda_context: None,
             warnings: Vec::new(),
+            repeats: None,
         }
     }
 }

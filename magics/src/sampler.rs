@@ -39,6 +39,15 @@ pub struct Samples {
 /// The host's memory over time, in bytes: the worker's resident set, its children's, the system's,
 /// the worker's heap, the compiler's.
 pub type HostPhases = Phases<5>;
+/// How a sampled value was got, for a table.
+pub(crate) fn sampled_every() -> String {
+    format!("sampled every {} ms", INTERVAL.as_millis())
+}
+
+/// How a sampled value of a GPU was got, for a table.
+pub(crate) fn gpu_sampled_every() -> String {
+    format!("sampled every {} ms", GPU_INTERVAL.as_millis())
+}
 
 /// How things stood before the user's code ran, in bytes.
 #[derive(Debug, Clone, Copy, Default)]
@@ -102,11 +111,26 @@ impl Sampler {
         Sampler { state }
     }
 
+    /// For others to see what it has seen, while it goes on.
+    pub fn so_far(&self) -> SoFar {
+        SoFar(Arc::clone(&self.state))
+    }
+
     /// Stops the thread and tells what it saw. Does not wait for a look that is going on.
     pub fn finish(self) -> (Samples, HostPhases) {
         let mut seen = lock(&self.state.seen);
         let over_time = std::mem::replace(&mut seen.over_time, Phases::new(1));
         (seen.samples, over_time)
+    }
+}
+
+/// What a running sampler has seen up to now.
+pub struct SoFar(Arc<State>);
+
+impl SoFar {
+    /// The highest of each, up to now.
+    pub fn read(&self) -> Samples {
+        lock(&self.0.seen).samples
     }
 }
 

@@ -6,6 +6,7 @@ use crate::timeline::sparklines;
 use crate::units;
 
 mod details;
+mod repeats;
 
 pub(crate) use details::quiet_gpus;
 
@@ -178,12 +179,12 @@ impl Table {
             .collect();
         let reasons = reasons(&shown);
         let lead = details::lead(record);
-        for row in shown {
+        for row in &shown {
             let mark = reasons
                 .iter()
                 .position(|(reason, _)| Some(reason) == row.unavailable.as_ref())
                 .map(|index| format!("[{}]", index + 1));
-            let leads = lead.is_some_and(|lead| std::ptr::eq(lead, row));
+            let leads = lead.is_some_and(|lead| std::ptr::eq(lead, *row));
             grid.rows.push(entries(record, row, leads, mark.as_deref()));
         }
         table.footnotes = reasons
@@ -216,6 +217,9 @@ impl Table {
                     labels.join(", ")
                 ),
             );
+        }
+        if let Some(repeats) = &record.repeats {
+            repeats::add(&mut table, repeats, &shown);
         }
         table
     }
@@ -282,13 +286,13 @@ fn alerts(record: &Record) -> Vec<String> {
         let names = clean(&record.cell.lost_variables.join(", "));
         alerts.push(format!("lost variables: {names}"));
     }
-    alerts.extend(
-        record
-            .warnings
-            .iter()
-            .map(|warning| format!("warning: {}", clean(warning))),
-    );
+    alerts.extend(warnings(record));
     alerts
+}
+
+fn warnings(record: &Record) -> impl Iterator<Item = String> {
+    let warnings = record.warnings.iter();
+    warnings.map(|warning| format!("warning: {}", clean(warning)))
 }
 
 /// The fields of a row; `leads` where its peak is the number to look at.
@@ -398,6 +402,7 @@ pub fn compact(record: &Record) -> Vec<Vec<Entry>> {
     if let Some(ending) = ending(record) {
         parts.push(vec![Entry::wrong(ending)]);
     }
+    parts.extend(warnings(record).map(|warning| vec![Entry::wrong(warning)]));
     parts.insert(0, vec![Entry::new(title(record))]);
     parts
 }

@@ -2,7 +2,9 @@
 
 mod common;
 
-use common::{GIB, bare, gpus, huge, killed, normal, odd_label, unknown};
+use common::{
+    GIB, bare, gpus, huge, killed, normal, odd_label, repeated, repeated_and_failed, unknown,
+};
 use insta::assert_snapshot;
 use memtrack::ledger::Ledger;
 use memtrack::record::{CellStatus, Device, Durations, Memory, Record, Row, Scope, Split};
@@ -147,6 +149,21 @@ fn one_line_a_cell() {
     );
 }
 
+#[test]
+fn a_repeated_cell() {
+    assert_snapshot!("repeated_text", as_text(&repeated()));
+    assert_snapshot!("repeated_html", as_html(&repeated()));
+    assert_snapshot!("repeated_and_failed_text", as_text(&repeated_and_failed()));
+}
+
+#[test]
+fn a_warning_stands_in_the_line_too() {
+    let mut record = normal();
+    record.warnings = vec!["system RAM reached 94 % of the container's 2.00 GiB".into()];
+    assert!(text::compact(&record).contains("· warning: system RAM reached 94 %"));
+    assert!(html::compact(&record).contains(">warning: system RAM reached 94 %"));
+}
+
 /// Four cells: the first keeps most, the second has the highest peak, the third was killed, the
 /// fourth did not compile.
 fn session() -> Ledger {
@@ -262,6 +279,8 @@ fn sample_records_are_valid_against_the_schema() {
         gpus(),
         huge(),
         odd_label(),
+        repeated(),
+        repeated_and_failed(),
     ] {
         let json = serde_json::to_value(&record).unwrap();
         let errors: Vec<String> = validator
@@ -273,6 +292,9 @@ fn sample_records_are_valid_against_the_schema() {
     }
     let mut wrong = serde_json::to_value(normal()).unwrap();
     wrong["rows"][0]["peak"] = "1 GiB".into();
+    assert!(!validator.is_valid(&wrong));
+    let mut wrong = serde_json::to_value(repeated()).unwrap();
+    wrong["repeats"]["rows"][0]["kept"]["median"] = 0.5.into();
     assert!(!validator.is_valid(&wrong));
 }
 

@@ -6,6 +6,7 @@ against `tests/record.schema.json`, so a test that only looks at one number chec
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import functools
 import json
@@ -136,10 +137,9 @@ class Result:
 
     @property
     def bundles(self):
-        """Data of all displays and results that hold a memtrack record."""
-        contents = (
-            content for kind, content in self.events if kind in ("display_data", "execute_result")
-        )
+        """Data of all displays, their updates, and results that hold a memtrack record."""
+        kinds = ("display_data", "update_display_data", "execute_result")
+        contents = (content for kind, content in self.events if kind in kinds)
         return [content["data"] for content in contents if RECORD in content["data"]]
 
     @property
@@ -222,14 +222,16 @@ class Cell:
 class Session:
     """A running kernel with a client connected to it."""
 
-    def __init__(self, transport="tcp", env=None, manager=None, ready=True):
+    def __init__(self, transport="tcp", env=None, manager=None, ready=True, group=None):
+        """`group`: a context in which the kernel is started, such as a `MemoryGroup`."""
         self._folder = tempfile.TemporaryDirectory(prefix="mt")
         file = os.path.join(self._folder.name, "k.json")
         self.manager = manager or KernelManager(kernel_name=KERNEL)
         self.manager.transport, self.manager.connection_file = transport, file
         if transport == "ipc":
             self.manager.ip = os.path.join(self._folder.name, "k")
-        self.manager.start_kernel(env={**os.environ, **(env or {})})
+        with group or contextlib.nullcontext():
+            self.manager.start_kernel(env={**os.environ, **(env or {})})
         self.client = self.manager.client()
         # A kernel that is not listening yet is tried again at once: benchmarks time its start.
         self.client.context.setsockopt(zmq.RECONNECT_IVL, 5)

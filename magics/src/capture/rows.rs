@@ -8,7 +8,7 @@ use crate::heap;
 use crate::page::{SharedPage, known};
 use crate::probe::host::ProcessMemory;
 use crate::record::{Memory, Row, Scope};
-use crate::sampler::{FirstLook, INTERVAL, Samples, children_of};
+use crate::sampler::{FirstLook, INTERVAL, Samples, children_of, sampled_every};
 
 /// What is known when the work has ended.
 pub(super) struct View<'a> {
@@ -58,7 +58,7 @@ impl View<'_> {
                     row.exact = true;
                 } else {
                     row.peak = self.samples.worker_high_water;
-                    row.peak_method = Some(sampled());
+                    row.peak_method = Some(sampled_every());
                 }
             }
             WorkEnd::Died { max_rss, .. } => {
@@ -78,7 +78,7 @@ impl View<'_> {
                     row.peak_method = Some("high-water mark at its end".into());
                 } else {
                     row.peak = self.samples.worker_high_water;
-                    row.peak_method = Some(format!("{} until it ended", sampled()));
+                    row.peak_method = Some(format!("{} until it ended", sampled_every()));
                 }
             }
         }
@@ -112,7 +112,7 @@ impl View<'_> {
             WorkEnd::Replaced | WorkEnd::Died { .. } => None,
         };
         row.peak = self.samples.children;
-        row.peak_method = Some(sampled());
+        row.peak_method = Some(sampled_every());
         let ended = self.children_ended();
         let seen = [row.before, row.peak, row.after]
             .iter()
@@ -201,7 +201,7 @@ impl View<'_> {
             .watcher
             .system
             .as_ref()
-            .map(|probe| format!("{}, {}", sampled(), probe.describe()));
+            .map(|probe| format!("{}, {}", sampled_every(), probe.describe()));
         row.peak_method = whose;
         (row.before, row.peak, row.after) = match self.end {
             WorkEnd::Finished => (
@@ -239,10 +239,6 @@ pub(super) fn settle(row: &mut Row, reason: &str) {
         row.peak_method = None;
         row.exact = false;
     }
-}
-
-pub(super) fn sampled() -> String {
-    format!("sampled every {} ms", INTERVAL.as_millis())
 }
 
 fn difference(before: Option<u64>, after: Option<u64>) -> Option<u64> {

@@ -6,6 +6,7 @@ use clap::{Arg, ArgAction, ArgMatches, ValueEnum, value_parser};
 use super::{LSMAGIC, MEMTRACK, Magic, MagicEntry, TrackOptions, USE, package};
 use crate::budget::Budget;
 use crate::ledger::CellRange;
+use crate::repeat;
 use crate::report::SortKey;
 
 /// Every magic, in the order of `%lsmagic`. The first of each name is the one without a subcommand.
@@ -13,10 +14,10 @@ pub(super) static MAGICS: &[MagicEntry] = &[
     MagicEntry {
         name: MEMTRACK,
         subcommand: None,
-        usage: "%memtrack [--label TEXT] [--wide] [--timeline]",
+        usage: "%memtrack [--label TEXT] [--wide] [--timeline] [--live] [--repeat N]",
         help: "Above Rust code: tracks this cell and shows its table. \
                Alone in a cell: shows the session so far, one line a cell.",
-        example: "%memtrack --label load --wide",
+        example: "%memtrack --label load --live --repeat 5",
         arguments: |command| {
             command
                 .arg(option("label", "TEXT").help("A name for the cell in tables and reports"))
@@ -24,6 +25,15 @@ pub(super) static MAGICS: &[MagicEntry] = &[
                 .arg(flag("timeline").help(
                     "Show how memory went over time, and put the samples into the cell's record",
                 ))
+                .arg(
+                    flag("live").help("Show memory while the cell compiles and runs, in one place"),
+                )
+                .arg(
+                    option("repeat", "N")
+                        .value_parser(repeat::count)
+                        .allow_negative_numbers(true)
+                        .help("Run the cell N times and show the median and spread of each number"),
+                )
         },
         read: read_track,
     },
@@ -173,6 +183,8 @@ fn read_track(matches: &ArgMatches, has_code: bool) -> Result<Magic, String> {
         label: matches.get_one::<String>("label").cloned(),
         wide: matches.get_flag("wide"),
         timeline: matches.get_flag("timeline"),
+        live: matches.get_flag("live"),
+        repeat: matches.get_one("repeat").copied(),
     };
     match (has_code, options == TrackOptions::default()) {
         (true, _) => Ok(Magic::Track(options)),

@@ -50,7 +50,7 @@ fn memtrack_means_track_above_code_and_overview_alone() {
         Ok(Magic::Track(TrackOptions {
             label: label.map(String::from),
             wide,
-            timeline: false,
+            ..TrackOptions::default()
         }))
     };
     assert_eq!(parse("%memtrack", true), track(None, false));
@@ -62,8 +62,19 @@ fn memtrack_means_track_above_code_and_overview_alone() {
     assert_eq!(parse("%memtrack --label=x", true), track(Some("x"), false));
     assert_eq!(parse("%memtrack", false), Ok(Magic::Overview));
     assert_eq!(parse("%%memtrack", false), Ok(Magic::Overview));
-    let error = parse("%memtrack --label x", false).unwrap_err().to_string();
-    assert!(error.contains("no code below this line"), "{error}");
+    let all = TrackOptions {
+        timeline: true,
+        label: Some("x".into()),
+        wide: true,
+        live: true,
+        repeat: Some(3),
+    };
+    let line = "%memtrack --live --repeat 3 --label x --wide --timeline";
+    assert_eq!(parse(line, true), Ok(Magic::Track(all)));
+    for option in ["--label x", "--live", "--repeat 2", "--wide"] {
+        let error = parse(&format!("%memtrack {option}"), false).unwrap_err();
+        assert!(error.problem.contains("no code below this line"), "{error}");
+    }
 }
 
 #[test]
@@ -171,6 +182,14 @@ fn what_is_wrong_is_said_clearly() {
             "%memtrack --wide report",
             "`report` must be the first word after %memtrack",
         ),
+        ("%memtrack --repeat", "`--repeat <N>` needs a value"),
+        ("%memtrack --repeat 0", "`0` is not how often a cell can"),
+        ("%memtrack --repeat 1", "write a number from 2 to 1000"),
+        ("%memtrack --repeat 1001", "write a number from 2 to 1000"),
+        ("%memtrack --repeat -3", "`-3` is not how often"),
+        ("%memtrack --repeat often", "`often` is not how often"),
+        ("%memtrack --live 5", "`5` is not a subcommand"),
+        ("%memtrack on --live", "`--live` is not an option here"),
         ("%memtrack on now", "`now` is one word too many"),
         ("%memtrack off --full", "`--full` is not an option here"),
         (
@@ -225,15 +244,20 @@ fn completion_follows_the_table() {
             "--label",
             "--wide",
             "--timeline",
+            "--live",
+            "--repeat",
             "--help"
         ]
     );
     assert_eq!(
         candidates("%memtrack --wide --"),
-        ["--label", "--timeline", "--help"]
+        ["--label", "--timeline", "--live", "--repeat", "--help"]
     );
     assert_eq!(candidates("%memtrack --t"), ["--timeline"]);
     assert_eq!(candidates("%memtrack pl"), ["plot"]);
+    assert_eq!(candidates("%memtrack --li"), ["--live"]);
+    assert_eq!(candidates("%memtrack --repeat "), Vec::<String>::new());
+    assert_eq!(candidates("%memtrack on --l"), Vec::<String>::new());
     assert_eq!(
         candidates("%memtrack report --sort "),
         ["peak", "kept", "allocated", "vram"]

@@ -7,6 +7,7 @@ use memtrack::record::{
     CellInfo, CellStatus, CudaContext, Device, Durations, EnvironmentRef, Memory, Overhead, Record,
     Row, Scope, Split,
 };
+use memtrack::repeat::Series;
 
 pub const MIB: u64 = 1 << 20;
 pub const GIB: u64 = 1 << 30;
@@ -52,6 +53,7 @@ pub fn bare(execution_count: u64) -> Record {
         },
         cuda_context: None,
         warnings: Vec::new(),
+        repeats: None,
     }
 }
 
@@ -243,5 +245,40 @@ pub fn odd_label() -> Record {
     let mut record = normal();
     let label = "<script>alert('x')</script> & \"quotes\"\n\u{1b}[31m größe 内存 🦀 ".repeat(3);
     record.cell.label = Some(label);
+    record
+}
+
+/// [`normal`] three times, with 20 MiB more at the peak from run to run, and a byte of heap.
+pub fn repeated() -> Record {
+    let mut series = Series::new(3);
+    for turn in 0..3 {
+        series.add(turn_of_series(turn));
+    }
+    series.into_record().unwrap()
+}
+
+/// Of five runs the third panicked.
+pub fn repeated_and_failed() -> Record {
+    let mut series = Series::new(5);
+    series.add(turn_of_series(0));
+    series.add(turn_of_series(1));
+    let mut failed = turn_of_series(2);
+    failed.cell.status = CellStatus::Panic;
+    failed.cell.cause = Some("index out of bounds".into());
+    series.add(failed);
+    series.into_record().unwrap()
+}
+
+fn turn_of_series(turn: u64) -> Record {
+    let mut record = normal();
+    record.duration_s.run = Some(0.3 + turn as f64 / 100.0);
+    for row in &mut record.rows {
+        let more = if row.memory == Memory::Heap {
+            1
+        } else {
+            20 * MIB
+        };
+        row.peak = row.peak.map(|peak| peak + turn * more);
+    }
     record
 }
