@@ -39,7 +39,8 @@ def take(server, browser, folder, theme, suffix):
     places = {name: place_of(cells, text) for name, text in PICTURES.items()}
     for number in range(max(places.values()) + 1):
         notebook.run(number)
-    # The cell after the last that ran is selected now; a picture's cell is not.
+    # The cell after the last that ran is selected, and its frame would be in the picture.
+    notebook.editor(0).click()
     for name, number in places.items():
         file = folder / f"{name}-{suffix}.png"
         notebook.cell(number).screenshot(path=file)
