@@ -17,18 +17,18 @@ const FAINT: &str = "opacity:.65";
 const ALERT: &str = "border-left:3px solid rgba(220,80,60,.9);background:rgba(220,80,60,.12);padding:1px 8px;margin:2px 0";
 /// The number to look at.
 const STRONG: &str =
-    "font-weight:bold;background:rgba(70,130,240,.2);border-radius:3px;padding:1px 5px";
+    "font-weight:bold;background:rgba(70,130,240,.2);border-radius:3px;padding:1px 4px";
 /// In a column what the padding adds is taken back, so that the digits stay in line.
-const IN_LINE: &str = ";margin:0 -5px";
+const IN_LINE: &str = ";margin:0 -4px";
 const WRONG: &str =
-    "font-weight:bold;background:rgba(220,80,60,.2);border-radius:3px;padding:1px 5px";
+    "font-weight:bold;background:rgba(220,80,60,.2);border-radius:3px;padding:1px 4px";
 // Viewers have styles of their own for tables, such as stripes and centred columns: each is undone.
-pub(crate) const TABLE: &str = "border-collapse:collapse;border:0;color:inherit;background:transparent;font-size:13px;table-layout:auto;margin:4px 0";
+pub(crate) const TABLE: &str = "border-collapse:collapse;border:0;color:inherit;background:transparent;font-size:12px;table-layout:auto;margin:4px 0";
 /// The line is seen on white and on black.
 pub(crate) const ROW: &str = "background:transparent;border-bottom:1px solid rgba(128,128,128,.3)";
 pub(crate) const FIELD: &str = "border:0;color:inherit;vertical-align:baseline";
 /// The first field of a row.
-pub(crate) const NAME: &str = "text-align:left;white-space:nowrap;padding:2px 12px 2px 2px";
+pub(crate) const NAME: &str = "text-align:left;white-space:nowrap;padding:2px 8px 2px 2px";
 /// From this share of a limit on, in percent, the bar takes the colour of alerts.
 const NEAR_LIMIT: u8 = 80;
 const DRAWN: &str = "font-family:monospace;white-space:nowrap;line-height:1;color:#3d85c8";
@@ -105,12 +105,13 @@ fn field(grid: &Grid, place: usize) -> String {
     let by_kind = match (grid.columns[place].is_text, place) {
         // The rows' names.
         (true, 0) => NAME,
-        // Remarks: wide enough not to become a tower of single words in a narrow window.
+        // Remarks: wide enough not to become a tower of single words in a narrow window, narrow
+        // enough for all to fit on paper.
         (true, _) if place + 1 == grid.columns.len() => {
-            "text-align:left;padding:2px 8px;font-size:12px;min-width:14em"
+            "text-align:left;padding:2px 6px;font-size:11px;min-width:7em"
         }
-        (true, _) => "text-align:left;padding:2px 8px;min-width:8em",
-        (false, _) => "text-align:right;white-space:nowrap;padding:2px 8px",
+        (true, _) => "text-align:left;padding:2px 6px;min-width:8em",
+        (false, _) => "text-align:right;white-space:nowrap;padding:2px 6px",
     };
     format!("{FIELD};{by_kind}")
 }

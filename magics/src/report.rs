@@ -142,28 +142,24 @@ pub fn report(ledger: &Ledger, sort: SortKey, cells: Option<CellRange>) -> Table
     }
     let measure = sort.measure();
     records.sort_by_key(|record| Reverse(measure.of(record).map(|(value, _)| value)));
-    let worst: Vec<String> = MEASURES
-        .iter()
-        .filter_map(|measure| {
-            let worst = measure.worst(&records)?;
-            let (_, value) = measure.of(worst)?;
-            Some(format!("{}: {} {value}", measure.name, number(worst)))
-        })
-        .collect();
+    let grid = grid(&records, Some(sort));
     let mut footer = Vec::new();
-    if !worst.is_empty() {
+    if MEASURES.iter().any(|it| it.worst(&records).is_some()) {
         footer.push("* the most of its column".into());
     }
-    // What the rows are not sorted by is the rest of the answer to "and of what?".
-    footer.extend(
-        worst
-            .into_iter()
-            .filter(|line| !line.starts_with(measure.name)),
-    );
+    // A number without a column is told here.
+    let absent = MEASURES
+        .iter()
+        .filter(|measure| !grid.columns.contains(&measure.column));
+    footer.extend(absent.filter_map(|measure| {
+        let worst = measure.worst(&records)?;
+        let (_, value) = measure.of(worst)?;
+        Some(format!("{}: {} {value}", measure.name, number(worst)))
+    }));
     Table {
         title: sorted(&records, measure),
         footer,
-        grids: vec![grid(&records, Some(sort))],
+        grids: vec![grid],
         footnotes: endings(&records),
         ..Table::default()
     }
@@ -278,7 +274,7 @@ fn missing(record: &Record, measure: &Measure, value: Option<String>) -> Entry {
         .filter(|_| value.is_none());
     Entry {
         hint,
-        ..Entry::or_absent(value)
+        ..Entry::change(value)
     }
 }
 

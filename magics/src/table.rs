@@ -393,7 +393,7 @@ pub fn compact(record: &Record) -> Vec<Vec<Entry>> {
             None if record.cell.restarted => format!(" ({})", kept.text),
             None => format!(" (kept {})", kept.text),
         };
-        part.extend((kept.text != ABSENT).then(|| Entry { text: said, ..kept }));
+        part.extend((kept.text != ABSENT).then_some(Entry { text: said, ..kept }));
         parts.push(part);
     }
     if let Some(run) = record.duration_s.run {

@@ -26,12 +26,14 @@ def pytest_sessionstart(session):
 @pytest.hookimpl(wrapper=True)
 def pytest_runtest_makereport(item):
     report = yield
-    page = item.funcargs.get("page")
-    if report.failed and page is not None:
+    browser = item.funcargs.get("browser")
+    if report.failed and browser is not None:
         PICTURES.mkdir(parents=True, exist_ok=True)
-        file = PICTURES / (re.sub(r"\W+", "-", item.name).strip("-") + ".png")
-        page.screenshot(path=file)
-        report.sections.append(("picture", str(file)))
+        name = re.sub(r"\W+", "-", item.name).strip("-")
+        for number, page in enumerate(page for context in browser.contexts for page in context.pages):
+            file = PICTURES / f"{name}-{number}.png"
+            page.screenshot(path=file)
+            report.sections.append(("picture", str(file)))
     return report
 
 

@@ -226,6 +226,11 @@ class Notebook:
         """Waits until a cell that was started has ended."""
         expect(self.prompt(number)).to_have_text(NUMBERED, timeout=CELL_TIMEOUT)
 
+    def save(self):
+        """Writes the notebook's file."""
+        self.page.keyboard.press("Control+s")
+        expect(self.page.locator(".lm-DockPanel-tabBar .jp-mod-dirty")).to_have_count(0)
+
     def menu(self, *path):
         """Chooses from the menus, such as `("Run", "Run All Cells")`."""
         page = self.page

