@@ -24,6 +24,7 @@ use crate::verdict::{Place, Verdict, judge};
 
 mod expressions;
 mod obey;
+mod recorded;
 mod use_magic;
 
 /// How long a new child may take to say hello.

@@ -43,6 +43,9 @@ impl Session {
             Magic::Use(request) => return self.use_package(&request, front_end),
             Magic::Overview => show::overview(&self.ledger),
             Magic::Report { sort, cells } => show::report(&self.ledger, sort, cells),
+            Magic::Diff { first, second } => self.diff(first, second)?,
+            Magic::Compare(paths) => self.compare(&paths)?,
+            Magic::Export(request) => self.export(&request)?,
             Magic::Doctor => {
                 let counted = self.heap_note().not_counted.is_none();
                 let gpus = self.watcher.gpu_facts(FACTS_LIMIT);

@@ -6,29 +6,38 @@
 //!   [`sampler`]: what counts inside the process and what watches from outside.
 //! - [`capture`]: before, the work, after; it ends in a [`record::Record`], which [`ledger`] keeps
 //!   and [`budget`] judges.
-//! - [`table`] and [`report`]: what a reader sees, drawn by [`text`] and [`html`].
+//! - [`table`] and [`report`]: what a reader sees, drawn by [`text`], [`html`] and [`markdown`];
+//!   [`standalone`] makes a page of it.
+//! - [`archive`] and [`compare`]: records read out of files, and runs side by side; [`flat`]: records
+//!   for spreadsheets and databases; [`export`]: all of it in the formats of files.
 //! - [`environment`] and [`doctor`]: what this machine is and what it lets us measure;
 //!   [`cuda_toolkit`]: what of CUDA is installed.
 
 #![warn(missing_docs)]
 
+pub mod archive;
 pub mod budget;
 pub mod capture;
 pub mod cell;
+pub mod compare;
 pub mod cuda_toolkit;
 pub mod doctor;
 pub mod environment;
+pub mod export;
+pub mod flat;
 pub mod gpu_facts;
 pub mod gpu_watch;
 pub mod heap;
 pub mod html;
 pub mod ledger;
 pub mod magic;
+pub mod markdown;
 pub mod page;
 pub mod probe;
 pub mod record;
 pub mod report;
 pub mod sampler;
+pub mod standalone;
 pub mod table;
 pub mod text;
 pub mod units;
