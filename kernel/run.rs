@@ -35,9 +35,12 @@ pub struct RunArgs {
 /// Where the notebook cannot be read or the result cannot be written.
 pub fn run(arguments: RunArgs, parts: Parts) -> Result<ExitCode> {
     let mut notebook = read(&arguments.notebook)?;
-    if let Some(output) = &arguments.output {
+    let output = arguments.output.as_deref().map(std::path::absolute);
+    let output = output.transpose()?;
+    if let Some(output) = &output {
         files::check_writable(output)?;
     }
+    enter_folder_of(&arguments.notebook)?;
     let interrupter = Arc::clone(&parts.interrupter);
     let link = Arc::clone(&parts.link);
     let work_dir = Arc::clone(&parts.work_dir);
@@ -60,7 +63,7 @@ pub fn run(arguments: RunArgs, parts: Parts) -> Result<ExitCode> {
         left_over.remove();
         bail!("the session ended in an internal error; see above");
     };
-    if let Some(output) = &arguments.output {
+    if let Some(output) = &output {
         write(output, &notebook)?;
         progress(&format!("written to {}", output.display()));
     }
@@ -132,6 +135,15 @@ fn read(path: &Path) -> Result<Value> {
         .map_err(anyhow::Error::from)
         .and_then(|_| Ok(serde_json::from_str(&text)?))
         .with_context(|| format!("{} is not a Jupyter notebook of format 4", path.display()))
+}
+
+/// As in JupyterLab, cells find files beside their notebook.
+fn enter_folder_of(notebook: &Path) -> Result<()> {
+    match notebook.parent() {
+        Some(folder) if !folder.as_os_str().is_empty() => std::env::set_current_dir(folder)
+            .with_context(|| format!("the folder {} cannot be entered", folder.display())),
+        _ => Ok(()),
+    }
 }
 
 /// Notebooks are indented by one space.

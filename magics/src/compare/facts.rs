@@ -1,6 +1,6 @@
 //! The machines on which recordings were made, side by side: only what differs.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 
 use super::letter;
 use crate::archive::Recording;
@@ -32,19 +32,22 @@ pub(super) fn compare(recordings: &[Recording]) -> Facts {
             environments.len()
         ));
     }
-    let mut by_id: BTreeMap<&str, Vec<String>> = BTreeMap::new();
+    // In the order of the files.
+    let mut by_id: Vec<(&str, Vec<String>)> = Vec::new();
+    let mut places: HashMap<&str, usize> = HashMap::new();
     for (index, environments) in all.iter().enumerate() {
         for environment in environments {
-            by_id
-                .entry(&environment.id)
-                .or_default()
-                .push(letter(index));
+            let place = *places.entry(&environment.id).or_insert(by_id.len());
+            if place == by_id.len() {
+                by_id.push((&environment.id, Vec::new()));
+            }
+            by_id[place].1.push(letter(index));
         }
     }
     match by_id.len() {
         0 => return facts,
         1 => {
-            let id = by_id.keys().next().copied().unwrap_or_default();
+            let id = by_id[0].0;
             facts
                 .notes
                 .push(format!("all ran in the same environment, {}", clean(id)));

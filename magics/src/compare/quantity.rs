@@ -55,6 +55,14 @@ impl Key {
         }
     }
 
+    /// What it is a quantity of, such as `process RAM`.
+    pub fn row(&self) -> &str {
+        match self {
+            Key::Run => "run",
+            Key::Memory { row, .. } => row,
+        }
+    }
+
     /// The smallest difference in bytes that is none of the readings'. None for times.
     ///
     /// Both values are differences of two readings, so it is twice the noise of a reading. The heap is
@@ -133,6 +141,7 @@ impl Key {
     /// A difference of two values for a reader.
     pub fn show_difference(&self, difference: f64) -> String {
         match self {
+            Key::Run if difference.abs() < 0.000_05 => "≈0".into(),
             Key::Run => {
                 let sign = if difference < 0.0 { "-" } else { "+" };
                 format!("{sign}{}", units::format_seconds(difference.abs()))

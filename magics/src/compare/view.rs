@@ -11,14 +11,14 @@ use crate::units;
 const NAMED: usize = 8;
 
 /// What a difference is held against.
-const RULE: &str = "* more than noise: for RAM and GPU twice what two readings of an idle process can \
-                    differ by (512 KiB for RAM, 4 MiB for a GPU's memory that the driver hands out), \
-                    for the heap 64 KiB; more, where several runs of one environment lie further \
-                    apart. Run times are marked only where both sides have several runs";
+const RULE: &str = "* more than noise: 512 KiB for process RAM and children, 64 KiB for the heap, 4 MiB \
+                    for a GPU (0 B for what its pool has in use)";
 
-const MEANING: &str = "rise: peak minus before · kept: after minus before · memory that a cell did not \
-                       bring about is not in its numbers, so one cell's difference is not shown again \
-                       in the next ones";
+const SPREAD: &str = "where several runs of one environment lie further apart than that, their spread \
+                      is the noise; run times are marked only where both sides have several runs";
+
+const MEANING: &str = "rise: peak minus before · kept: after minus before · what earlier cells hold is \
+                       in neither";
 
 impl Comparison<'_> {
     /// The recordings side by side, for a reader.
@@ -45,15 +45,16 @@ impl Comparison<'_> {
         table.footer.splice(0..0, facts.notes);
         table.footer.extend(self.without_partner());
         if !self.cells.is_empty() {
-            table.footer.push(RULE.into());
-            table.footer.push(MEANING.into());
+            table
+                .footer
+                .extend([RULE, SPREAD, MEANING].map(String::from));
         }
         table
     }
 
     fn headline(&self, differing: &[&ComparedCell]) -> String {
         let compared = match self.cells.len() {
-            0 => return "no cell is in both: neither labels nor code are the same".into(),
+            0 => return "no cell of A has a counterpart: no label and no code is the same".into(),
             1 => "1 cell compared".into(),
             count => format!("{} cells compared", units::format_count(count as u64)),
         };
@@ -89,22 +90,35 @@ impl Comparison<'_> {
         let mut rows = Vec::new();
         for cell in &self.cells {
             let mut name = cell.name();
-            let mut what = String::new();
-            for line in cell.by_quantity() {
-                let quantity = line.key.name();
-                let mut row = vec![Entry::new(name.take().unwrap_or_default())];
-                // A name is not repeated on the lines under it.
-                row.push(Entry::new(if quantity == what { "" } else { &quantity }));
-                row.extend(many.then(|| Entry::new(letter(line.other))));
-                let base = (
-                    reasons.entry(&line.key, &line.base_side, 0),
-                    quantity != what,
-                );
-                row.push(if base.1 { base.0 } else { Entry::default() });
-                row.push(reasons.entry(&line.key, &line.other_side, line.other));
-                row.extend([difference(line), ratio(line)]);
-                rows.push(row);
-                what = quantity;
+            for lines in cell.by_quantity() {
+                // Of many files only those that differ have a line of their own.
+                let (differing, rest): (Vec<&Line>, Vec<&Line>) = lines
+                    .into_iter()
+                    .partition(|line| !many || line.differs() || line.difference().is_none());
+                let own = differing.iter().map(std::slice::from_ref);
+                let rest = (!rest.is_empty()).then_some(rest.as_slice());
+                for (place, lines) in own.chain(rest).enumerate() {
+                    let first = lines[0];
+                    let mut row = vec![Entry::new(name.take().unwrap_or_default())];
+                    // What is the same on the lines below is not repeated.
+                    if place == 0 {
+                        row.push(Entry::new(first.key.name()));
+                    } else {
+                        row.push(Entry::default());
+                    }
+                    row.extend(many.then(|| Entry::new(letters(lines))));
+                    let base = reasons.entry(&first.key, &first.base_side, 0);
+                    row.push(if place == 0 { base } else { Entry::default() });
+                    row.extend(match lines {
+                        [line] => [
+                            reasons.entry(&line.key, &line.other_side, line.other),
+                            difference(line),
+                            ratio(line),
+                        ],
+                        lines => [range(lines), within_noise(lines), Entry::default()],
+                    });
+                    rows.push(row);
+                }
             }
         }
         Grid { columns, rows }
@@ -173,7 +187,7 @@ pub fn two_cells(base: &Record, other: &Record) -> Table {
             .collect(),
         grids: vec![grid],
         footnotes: reasons.footnotes(),
-        footer: vec![RULE.split(';').next().unwrap_or(RULE).into()],
+        footer: vec![RULE.into()],
     }
 }
 
@@ -231,17 +245,16 @@ impl ComparedCell<'_> {
         Some(title(self.base()?.last()))
     }
 
-    /// The lines of one quantity, in all other recordings, next to each other.
-    fn by_quantity(&self) -> Vec<&Line> {
+    /// The lines by quantity, each with one line for each other recording.
+    fn by_quantity(&self) -> Vec<Vec<&Line>> {
         let mut keys: Vec<&Key> = Vec::new();
         for line in &self.lines {
             if !keys.contains(&&line.key) {
                 keys.push(&line.key);
             }
         }
-        keys.into_iter()
-            .flat_map(|key| self.lines.iter().filter(move |line| line.key == *key))
-            .collect()
+        let of = |key: &Key| self.lines.iter().filter(|line| line.key == *key).collect();
+        keys.into_iter().map(of).collect()
     }
 
     /// Each side on which the cell did not end well.
@@ -273,6 +286,46 @@ impl ComparedCell<'_> {
             )
         })
     }
+}
+
+/// The recordings of these lines.
+fn letters(lines: &[&Line]) -> String {
+    match lines.len() {
+        ..=NAMED => {
+            let letters: Vec<String> = lines.iter().map(|line| letter(line.other)).collect();
+            letters.join(", ")
+        }
+        count => format!("{} files", units::format_count(count as u64)),
+    }
+}
+
+/// The values of several recordings of which none differs from the baseline by more than noise.
+fn range(lines: &[&Line]) -> Entry {
+    let values = || lines.iter().filter_map(|line| line.other_side.value());
+    let show = |value: f64| lines[0].key.show(value);
+    let (lowest, highest) = (
+        show(values().fold(f64::MAX, f64::min)),
+        show(values().fold(f64::MIN, f64::max)),
+    );
+    Entry::new(if lowest == highest {
+        lowest
+    } else {
+        format!("{lowest} to {highest}")
+    })
+}
+
+fn within_noise(lines: &[&Line]) -> Entry {
+    const NOTHING: &str = "≈0";
+    let is_nothing = |line: &&Line| {
+        let difference = line.difference();
+        difference.is_some_and(|it| line.key.show_difference(it) == NOTHING)
+    };
+    Entry::faint(match lines[0].key.unit() {
+        // Of times the noise is not known, or they lie within it.
+        Unit::Seconds => "",
+        Unit::Bytes if lines.iter().all(is_nothing) => NOTHING,
+        Unit::Bytes => "in the noise",
+    })
 }
 
 /// The difference, marked where it is more than noise.
@@ -319,9 +372,9 @@ impl Reasons {
                 self.known.len() - 1
             }
         };
-        let about = format!("{} {}", letter(recording), key.name());
+        let about = format!("{} {}", letter(recording), key.row());
         let abouts = &mut self.known[place].1;
-        if !abouts.contains(&about) && abouts.len() < NAMED {
+        if !abouts.contains(&about) {
             abouts.push(about);
         }
         Entry {
@@ -334,7 +387,9 @@ impl Reasons {
         let known = self.known.into_iter().enumerate();
         known
             .map(|(place, (reason, about))| {
-                format!("[{}] {}: {reason}", place + 1, about.join(", "))
+                let more = if about.len() > NAMED { ", …" } else { "" };
+                let about = about[..about.len().min(NAMED)].join(", ");
+                format!("[{}] {about}{more}: {reason}", place + 1)
             })
             .collect()
     }

@@ -50,13 +50,13 @@ fn of_many(recordings: &[Recording], sort: SortKey) -> Table {
     };
     let mut files: Vec<&Recording> = recordings.iter().collect();
     files.sort_by_key(|file| Reverse(value(file, measure).map(|(value, _)| value)));
+    // A column in which all are the same has no worst.
     let worst: Vec<Option<i64>> = measures
         .iter()
         .map(|measure| {
-            files
-                .iter()
-                .filter_map(|it| Some(value(it, measure)?.0))
-                .max()
+            let values = || files.iter().filter_map(|it| value(it, measure));
+            let (worst, text) = values().max_by_key(|(value, _)| *value)?;
+            values().any(|(_, other)| other != text).then_some(worst)
         })
         .collect();
     let mut columns = vec![Column::words("file"), Column::number("cells")];
