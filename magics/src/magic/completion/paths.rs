@@ -85,11 +85,10 @@ fn entries(typed: &str, endings: &[&str]) -> Vec<Candidate> {
 
 /// A path as a line must name it. A folder's quote stays open, so that the path can go on.
 fn quoted(path: &str, is_folder: bool) -> String {
-    let quoted = shlex::try_quote(path).map_or_else(|_| path.to_owned(), |it| it.into_owned());
-    // The tilde keeps its meaning between quotes, so it needs none of its own.
-    let quoted = match path.strip_prefix("~/") {
-        Some(rest) if shlex::try_quote(rest).is_ok_and(|it| it == rest) => path.to_owned(),
-        _ => quoted,
+    // Most need no quotes: they are one word as they are.
+    let quoted = match shlex::split(path) {
+        Some(words) if words == [path] => path.to_owned(),
+        _ => shlex::try_quote(path).map_or_else(|_| path.to_owned(), |it| it.into_owned()),
     };
     match (is_folder, quoted.strip_suffix(['\'', '"'])) {
         (false, _) => quoted,
