@@ -191,7 +191,7 @@ impl<'a> ComparedCell<'a> {
                 .collect();
             let highest = values.iter().copied().fold(f64::MIN, f64::max);
             let lowest = values.iter().copied().fold(f64::MAX, f64::min);
-            (values.len() > 1).then(|| highest - lowest)
+            (values.len() > 1).then_some(highest - lowest)
         };
         let spreads = (spread(0, base), spread(other, group));
         match (key.unit(), spreads) {

@@ -61,7 +61,7 @@ impl Comparison<'_> {
         match differing.len() {
             0 => format!("{compared}, no difference is more than noise"),
             count => {
-                let names = differing.iter().filter_map(|cell| Some(cell.name()?));
+                let names = differing.iter().filter_map(|cell| cell.name());
                 let names: Vec<String> = names.take(NAMED).collect();
                 let more = if count > NAMED { ", …" } else { "" };
                 let verb = if count == 1 { "differs" } else { "differ" };

@@ -200,7 +200,8 @@ fn completion_follows_the_table() {
     assert_eq!(
         candidates("%memtrack "),
         [
-            "on", "off", "report", "assert", "doctor", "trim", "--label", "--wide", "--help"
+            "on", "off", "report", "diff", "compare", "export", "assert", "doctor", "trim",
+            "--label", "--wide", "--help"
         ]
     );
     assert_eq!(candidates("%memtrack --wide --"), ["--label", "--help"]);
