@@ -2,7 +2,7 @@
 //!
 //! One binary in four parts. Started by evcxr it is the process that runs the cells, or stands in
 //! for rustc; started by Jupyter it is the kernel; started by a person it installs the kernel,
-//! runs a notebook, or tells what can be measured here.
+//! runs a notebook, reports on executed ones, or tells what can be measured here.
 
 #[cfg(all(target_os = "linux", target_env = "gnu"))]
 mod allocator;
@@ -11,11 +11,13 @@ mod cache_lock;
 mod cargo_config;
 mod carried;
 mod child;
+mod compare;
 mod compile_error;
 mod death;
 mod dep_info;
 mod doctor;
 mod engine;
+mod files;
 mod guard;
 mod history;
 mod incoming;
@@ -33,6 +35,7 @@ mod out_of_memory;
 mod output;
 mod progress;
 mod recipes;
+mod report;
 mod run;
 mod screen;
 mod server;
@@ -72,6 +75,10 @@ enum Task {
     Uninstall(install::UninstallArgs),
     /// Execute a notebook here, with no Jupyter, and print what its cells show.
     Run(run::RunArgs),
+    /// Tell what the tracked cells of executed notebooks used: of one, or of hundreds.
+    Report(report::ReportArgs),
+    /// Compare executed notebooks, such as one notebook run on two machines.
+    Compare(compare::CompareArgs),
     /// Tell what can be measured on this machine, what cannot, and why.
     Doctor,
     /// Serve one session. Jupyter calls this.
@@ -128,6 +135,8 @@ fn main() -> ExitCode {
         Task::Run(arguments) => {
             unsafe { Parts::new() }.and_then(|parts| run::run(arguments, parts))
         }
+        Task::Report(arguments) => report::report(&arguments),
+        Task::Compare(arguments) => compare::compare(&arguments),
         Task::Doctor => doctor::doctor().map(|()| ExitCode::SUCCESS),
         Task::Kernel { connection_file } => {
             // SAFETY: this is the only thread.

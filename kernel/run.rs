@@ -1,7 +1,7 @@
 //! `memtrack-kernel run`: executes a notebook with no Jupyter, prints what its cells show, and
 //! writes the executed notebook.
 
-use std::io::{IsTerminal, Write};
+use std::io::IsTerminal;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::sync::Arc;
@@ -11,6 +11,7 @@ use anyhow::{Context, Result, bail};
 use serde_json::{Value, json};
 
 use crate::Parts;
+use crate::files;
 use crate::output::FrontEnd;
 use crate::session::{CellRequest, Session};
 use crate::terminal::{Terminal, put};
@@ -34,9 +35,12 @@ pub struct RunArgs {
 /// Where the notebook cannot be read or the result cannot be written.
 pub fn run(arguments: RunArgs, parts: Parts) -> Result<ExitCode> {
     let mut notebook = read(&arguments.notebook)?;
-    if let Some(output) = &arguments.output {
-        check_writable(output)?;
+    let output = arguments.output.as_deref().map(std::path::absolute);
+    let output = output.transpose()?;
+    if let Some(output) = &output {
+        files::check_writable(output)?;
     }
+    enter_folder_of(&arguments.notebook)?;
     let interrupter = Arc::clone(&parts.interrupter);
     let link = Arc::clone(&parts.link);
     let work_dir = Arc::clone(&parts.work_dir);
@@ -59,7 +63,7 @@ pub fn run(arguments: RunArgs, parts: Parts) -> Result<ExitCode> {
         left_over.remove();
         bail!("the session ended in an internal error; see above");
     };
-    if let Some(output) = &arguments.output {
+    if let Some(output) = &output {
         write(output, &notebook)?;
         progress(&format!("written to {}", output.display()));
     }
@@ -133,31 +137,23 @@ fn read(path: &Path) -> Result<Value> {
         .with_context(|| format!("{} is not a Jupyter notebook of format 4", path.display()))
 }
 
-fn check_writable(path: &Path) -> Result<()> {
-    let folder = path
-        .parent()
-        .filter(|folder| !folder.as_os_str().is_empty())
-        .unwrap_or(Path::new("."));
-    tempfile::tempfile_in(folder)
-        .map(drop)
-        .with_context(|| format!("nothing can be written in {}", folder.display()))
+/// As in JupyterLab, cells find files beside their notebook.
+fn enter_folder_of(notebook: &Path) -> Result<()> {
+    match notebook.parent() {
+        Some(folder) if !folder.as_os_str().is_empty() => std::env::set_current_dir(folder)
+            .with_context(|| format!("the folder {} cannot be entered", folder.display())),
+        _ => Ok(()),
+    }
 }
 
-/// Writes by way of a second file, so that an earlier result is never half overwritten.
+/// Notebooks are indented by one space.
 fn write(path: &Path, notebook: &Value) -> Result<()> {
-    let folder = path
-        .parent()
-        .filter(|folder| !folder.as_os_str().is_empty())
-        .unwrap_or(Path::new("."));
-    let mut file = tempfile::NamedTempFile::new_in(folder)?;
-    // Notebooks are indented by one space.
-    let formatter = serde_json::ser::PrettyFormatter::with_indent(b" ");
-    let mut serializer = serde_json::Serializer::with_formatter(&mut file, formatter);
-    serde::Serialize::serialize(notebook, &mut serializer)?;
-    file.write_all(b"\n")?;
-    file.persist(path)
-        .with_context(|| format!("{} cannot be written", path.display()))?;
-    Ok(())
+    files::write(path, |file| {
+        let formatter = serde_json::ser::PrettyFormatter::with_indent(b" ");
+        let mut serializer = serde_json::Serializer::with_formatter(&mut *file, formatter);
+        serde::Serialize::serialize(notebook, &mut serializer)?;
+        Ok(file.write_all(b"\n")?)
+    })
 }
 
 fn indent(code: &str) -> String {

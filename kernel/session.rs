@@ -26,6 +26,7 @@ use crate::verdict::{Place, Verdict, judge};
 
 mod expressions;
 mod obey;
+mod recorded;
 mod repeat;
 mod use_magic;
 

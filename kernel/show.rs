@@ -140,6 +140,7 @@ pub fn trim(link: &Link) -> Result<Bundle, String> {
     Ok(html_bundle(text, markup.into_string()))
 }
 
-fn table(table: &Table) -> Bundle {
+/// A table as text and HTML.
+pub fn table(table: &Table) -> Bundle {
     html_bundle(as_text::render(table), as_html::render(table))
 }

@@ -46,6 +46,9 @@ impl Session {
             Magic::Report { sort, cells } => show::report(&self.ledger, sort, cells),
             Magic::Plot { cells } => show::plot(&self.ledger, cells)
                 .map_err(|reason| CellError::plain("PlotError", reason))?,
+            Magic::Diff { first, second } => self.diff(first, second)?,
+            Magic::Compare(paths) => self.compare(&paths)?,
+            Magic::Export(request) => self.export(&request)?,
             Magic::Doctor => {
                 let counted = self.heap_note().not_counted.is_none();
                 let gpus = self.watcher.gpu_facts(FACTS_LIMIT);

@@ -5,23 +5,29 @@
 //! - [`cell`] and [`magic`]: a cell's text, taken apart, and what its magic lines ask for.
 //! - [`probe`]: one file for each source of a reading; [`heap`], [`page`], [`worker`] and
 //!   [`sampler`]: what counts inside the process and what watches from outside.
-//! - [`capture`]: before, the work, after ([`live`]: meanwhile); it ends in a [`record::Record`], which [`ledger`] keeps
-//!   and [`budget`] judges.
-//! - [`table`] and [`report`]: what a reader sees, drawn by [`text`] and [`html`]; [`timeline`] and
-//!   [`plot`]: the same over time.
+//! - [`capture`]: before, the work, after ([`live`]: meanwhile); it ends in a [`record::Record`],
+//!   which [`ledger`] keeps and [`budget`] judges.
 //! - [`repeat`] and [`warning`]: medians over several runs; what to tell the user at once.
-//! - [`table`] and [`report`]: what a reader sees, drawn by [`text`] and [`html`].
+//! - [`timeline`] and [`plot`]: what was used over time, as lines of blocks and as pictures.
+//! - [`table`] and [`report`]: what a reader sees, drawn by [`text`], [`html`] and [`markdown`];
+//!   [`standalone`] makes a page of it.
+//! - [`archive`] and [`compare`]: records read out of files, and runs side by side; [`flat`]: records
+//!   for spreadsheets and databases; [`export`]: all of it in the formats of files.
 //! - [`environment`] and [`doctor`]: what this machine is and what it lets us measure;
 //!   [`cuda_toolkit`]: what of CUDA is installed.
 
 #![warn(missing_docs)]
 
+pub mod archive;
 pub mod budget;
 pub mod capture;
 pub mod cell;
+pub mod compare;
 pub mod cuda_toolkit;
 pub mod doctor;
 pub mod environment;
+pub mod export;
+pub mod flat;
 pub mod gpu_facts;
 pub mod gpu_watch;
 pub mod heap;
@@ -29,6 +35,7 @@ pub mod html;
 pub mod ledger;
 pub mod live;
 pub mod magic;
+pub mod markdown;
 pub mod measure;
 pub mod page;
 pub mod plot;
@@ -37,6 +44,7 @@ pub mod record;
 pub mod repeat;
 pub mod report;
 pub mod sampler;
+pub mod standalone;
 pub mod table;
 pub mod text;
 pub mod timeline;

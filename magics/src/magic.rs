@@ -8,19 +8,23 @@
 //! assert!(error.to_string().contains("did you mean `report`?"));
 //! ```
 
+use std::path::PathBuf;
+
 use clap::error::ErrorKind;
 use clap::{Arg, ArgMatches, Command};
 
 use crate::budget::Budget;
+use crate::export::Format;
 use crate::ledger::CellRange;
 use crate::report::SortKey;
 
 mod completion;
 mod entries;
 mod error;
+mod files;
 mod package;
 
-pub use completion::{Candidate, MagicCompletion, complete, inspect};
+pub use completion::{Candidate, MagicCompletion, complete, in_home, inspect};
 use entries::MAGICS;
 pub use error::MagicError;
 pub(crate) use error::nearest;
@@ -52,6 +56,17 @@ pub enum Magic {
         /// Only these cells; `None` for all.
         cells: Option<CellRange>,
     },
+    /// Show two cells of this session side by side.
+    Diff {
+        /// The number of the first cell.
+        first: u64,
+        /// The number of the other.
+        second: u64,
+    },
+    /// Show this session beside recorded runs: notebooks, exports or folders.
+    Compare(Vec<PathBuf>),
+    /// Write all records to a file.
+    Export(Export),
     /// Fail unless the last tracked cell kept within the budget.
     Assert(Budget),
     /// Show what can be measured here.
@@ -79,6 +94,15 @@ pub struct TrackOptions {
     pub live: bool,
     /// Run the cell this often and tell medians and spread; `None` for once.
     pub repeat: Option<u32>,
+}
+
+/// Where all records are to be written.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Export {
+    /// The file, as the user wrote it.
+    pub path: PathBuf,
+    /// The format that its ending tells.
+    pub format: Format,
 }
 
 /// One magic of the table.

@@ -32,6 +32,7 @@ pub struct Record {
     /// What the first use of CUDA cost, in the cell that made the context.
     pub cuda_context: Option<CudaContext>,
     /// One-line remarks for the user.
+    #[serde(default)]
     pub warnings: Vec<String>,
     /// Medians and spread over all runs, of a cell that was repeated. The rest of the record is of
     /// one run of it.
@@ -85,13 +86,17 @@ pub struct CellInfo {
     pub status: CellStatus,
     /// Why it ended so, in words.
     pub cause: Option<String>,
-    /// Start of the cell, RFC 3339.
+    /// Start of the cell, RFC 3339; empty in a record that does not tell it.
+    #[serde(default)]
     pub started_at: String,
     /// Variables that the user had and has no longer after this cell.
+    #[serde(default)]
     pub lost_variables: Vec<String>,
     /// The process that runs the cells was replaced during or after this cell.
+    #[serde(default)]
     pub restarted: bool,
-    /// Hash of the cell's source without magic lines.
+    /// Hash of the cell's source without magic lines; empty in a record that does not tell it.
+    #[serde(default)]
     pub code_hash: String,
 }
 

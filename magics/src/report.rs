@@ -7,6 +7,10 @@ use crate::record::{CellStatus, Memory, Record, Row, Scope};
 use crate::table::{Column, Entry, Grid, Table, clean, ending, number};
 use crate::units;
 
+mod files;
+
+pub use files::of_recordings;
+
 /// What is shown while no cell has been tracked.
 pub(crate) const NOTHING_TRACKED: &str = "No cell has been tracked yet. Put %memtrack above the code of a cell, \
                                or run %memtrack on to track every cell from then on.";

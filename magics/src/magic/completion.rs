@@ -5,6 +5,10 @@
 
 use clap::{Arg, Command};
 
+mod paths;
+
+pub use paths::in_home;
+
 use super::{MagicEntry, entry_of, magics, names};
 use crate::budget;
 
@@ -44,6 +48,13 @@ pub fn complete(line: &str, cursor_chars: usize) -> Option<MagicCompletion> {
         .split(|c: char| c.is_whitespace() || c == '=')
         .filter(|word| !word.is_empty())
         .collect();
+    let endings = match words.get(1) {
+        Some(_) => super::files::endings(entry_of(&words).subcommand),
+        None => Vec::new(),
+    };
+    if !endings.is_empty() && !typed.starts_with('-') {
+        return Some(paths::complete(&before, &endings));
+    }
     let mut candidates = possible(&words);
     candidates.retain(|candidate| candidate.text.starts_with(typed));
     // A `%` alone means either kind; two are asked for only by those who type two.

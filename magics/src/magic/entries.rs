@@ -3,7 +3,7 @@
 use clap::builder::PossibleValue;
 use clap::{Arg, ArgAction, ArgMatches, ValueEnum, value_parser};
 
-use super::{LSMAGIC, MEMTRACK, Magic, MagicEntry, TrackOptions, USE, package};
+use super::{LSMAGIC, MEMTRACK, Magic, MagicEntry, TrackOptions, USE, files, package};
 use crate::budget::Budget;
 use crate::ledger::CellRange;
 use crate::repeat;
@@ -106,6 +106,35 @@ pub(super) static MAGICS: &[MagicEntry] = &[
                 cells: matches.get_one("cells").copied(),
             })
         },
+    },
+    MagicEntry {
+        name: MEMTRACK,
+        subcommand: Some("diff"),
+        usage: "%memtrack diff A B",
+        help: "Shows two tracked cells of this session side by side.",
+        example: "%memtrack diff 3 5",
+        arguments: files::diff_arguments,
+        read: |matches, _| Ok(files::read_diff(matches)),
+    },
+    MagicEntry {
+        name: MEMTRACK,
+        subcommand: Some("compare"),
+        usage: "%memtrack compare FILE [FILE ...]",
+        help: "Shows this session beside recorded runs of other machines: executed notebooks \
+               (.ipynb), exports (.jsonl), or folders of notebooks. Differences that exceed the \
+               noise are marked.",
+        example: "%memtrack compare colab.ipynb",
+        arguments: files::compare_arguments,
+        read: |matches, _| Ok(files::read_compare(matches)),
+    },
+    MagicEntry {
+        name: MEMTRACK,
+        subcommand: Some("export"),
+        usage: "%memtrack export FILE.{jsonl,csv,md,html}",
+        help: "Writes the records of all tracked cells to a file. One that exists is replaced.",
+        example: "%memtrack export session.jsonl",
+        arguments: files::export_arguments,
+        read: |matches, _| files::read_export(matches),
     },
     MagicEntry {
         name: MEMTRACK,
