@@ -38,6 +38,7 @@ mod session;
 mod session_thread;
 mod shared_name;
 mod show;
+mod source_paths;
 mod stream;
 mod terminal;
 mod toolchain;
@@ -113,6 +114,8 @@ fn main() -> ExitCode {
     if child::is_wanted() {
         child::run();
     }
+    source_paths::become_rustc();
+    source_paths::make_relative();
     progress::report_compilation();
     shared_name::give();
     cache_lock::wait_for_turn();
