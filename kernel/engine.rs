@@ -13,6 +13,7 @@ use crate::interrupt::Interrupter;
 use crate::link::{Link, Notes};
 use crate::output::FrontEnd;
 use crate::recipes;
+use crate::std_source;
 use crate::toolchain::Toolchain;
 use crate::wire::FLUSH_SYMBOL;
 use crate::workdir::{self, WorkDir};
@@ -52,6 +53,9 @@ impl Engine {
         work_dir: &WorkDir,
         toolchain: &Toolchain,
     ) -> Result<Engine> {
+        if let Err(error) = std_source::provide(&work_dir.std_source(), toolchain) {
+            eprintln!("memtrack-kernel: types of std may be unknown: {error:#}");
+        }
         let mut command = link.command()?;
         let cuda = CudaToolkit::find();
         let cudarc = recipes::cudarc_number(&cuda);

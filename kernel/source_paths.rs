@@ -16,6 +16,7 @@ use std::path::{Component, Path};
 use std::process::Command;
 
 use crate::dep_info;
+use crate::progress::CELL_CRATE;
 
 /// Holds the true rustc for the second step.
 const RUSTC: &str = "MEMTRACK_RUSTC";
@@ -58,8 +59,8 @@ pub fn become_rustc() {
     std::process::exit(1);
 }
 
-/// Where this process stands in for rustc and the source lies below the present folder: starts
-/// itself anew with the relative path, and does not return. Else does nothing.
+/// Where this process stands in for rustc, for a dependency whose source lies below the present
+/// folder: starts itself anew with the relative path, and does not return. Else does nothing.
 pub fn make_relative() {
     if std::env::var_os(WRAPPER).is_none() || std::env::var_os(RUSTC).is_some() {
         return;
@@ -71,16 +72,24 @@ pub fn make_relative() {
     let Some(source) = arguments.iter_mut().skip(1).find(|it| is_source(it)) else {
         return;
     };
-    let Ok(relative) = Path::new(source.as_os_str()).strip_prefix(&folder) else {
-        return;
-    };
-    *source = relative.as_os_str().to_owned();
+    let path = Path::new(source.as_os_str());
+    match path.strip_prefix(&folder) {
+        Ok(relative) => *source = relative.as_os_str().to_owned(),
+        // A carried crate: it lies in the folder of the cells' crate, where rustc is started.
+        Err(_) if path.is_relative() && !is_cell() => {}
+        Err(_) => return,
+    }
     let rustc = std::mem::replace(&mut arguments[0], program.clone().into_os_string());
     let error = Command::new(program)
         .args(arguments)
         .env(RUSTC, rustc)
         .exec();
     eprintln!("memtrack-kernel: the compiled crate serves this folder alone: {error}");
+}
+
+/// Whether the crate is the one that evcxr makes of a cell, which is for this session alone.
+fn is_cell() -> bool {
+    std::env::var("CARGO_PKG_NAME").is_ok_and(|name| name == CELL_CRATE)
 }
 
 fn is_this_program(path: &Path) -> bool {

@@ -2,6 +2,7 @@
 //! environment that both need. Nothing of the first is left when the kernel ends.
 
 use std::ffi::OsString;
+use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
@@ -9,6 +10,7 @@ use anyhow::{Context, Result};
 use memtrack::cuda_toolkit::CudaToolkit;
 
 use crate::cargo_config;
+use crate::std_source;
 use crate::toolchain::Toolchain;
 
 /// What the names of kernels' folders begin with.
@@ -17,6 +19,10 @@ pub const PREFIX: &str = "memtrack-kernel-";
 const CRATE: &str = "cells";
 /// The folder for the compiler's and linker's temporary files, in ours.
 const TEMPORARY: &str = "tmp";
+/// The folder of links to carried crates, in the folder of the crate.
+const LINKS: &str = "carried";
+/// The folder of std's crates, in ours.
+const STD_SOURCE: &str = "std";
 const CACHE_HOME: &str = "XDG_CACHE_HOME";
 const TMPDIR: &str = "TMPDIR";
 
@@ -24,7 +30,7 @@ const TMPDIR: &str = "TMPDIR";
 pub struct WorkDir {
     path: PathBuf,
     /// What the user's environment has of the variables that are set for the compiler.
-    original: [(&'static str, Option<OsString>); 2],
+    original: [(&'static str, Option<OsString>); 3],
 }
 
 impl WorkDir {
@@ -53,7 +59,8 @@ impl WorkDir {
             std::fs::create_dir(path.join(folder))
                 .with_context(|| format!("{} cannot be written", path.display()))?;
         }
-        let original = [CACHE_HOME, TMPDIR].map(|name| (name, std::env::var_os(name)));
+        let original =
+            [CACHE_HOME, TMPDIR, std_source::VARIABLE].map(|name| (name, std::env::var_os(name)));
         // SAFETY: the caller's promise.
         unsafe {
             // One level down, so that a configuration of Cargo's in our folder holds there: evcxr
@@ -66,6 +73,10 @@ impl WorkDir {
             }
             // A linker that is killed leaves its temporary files behind: they go with our folder.
             std::env::set_var(TMPDIR, path.join(TEMPORARY));
+            // Not there unless it is needed: rust-analyzer then looks into the toolchain.
+            if std::env::var_os(std_source::VARIABLE).is_none() {
+                std::env::set_var(std_source::VARIABLE, path.join(STD_SOURCE));
+            }
         }
         Ok(WorkDir { path, original })
     }
@@ -75,9 +86,32 @@ impl WorkDir {
         &self.path
     }
 
+    /// The folder in which rust-analyzer looks for the source of std first; made only where it is
+    /// needed.
+    pub fn std_source(&self) -> PathBuf {
+        self.path.join(STD_SOURCE)
+    }
+
     /// The folder of the crate that evcxr makes of cells.
     pub fn crate_path(&self) -> PathBuf {
         self.path.join(CRATE)
+    }
+
+    /// Makes a link to a folder in the folder of the cells' crate, and tells its path.
+    ///
+    /// # Errors
+    /// Where it cannot be made.
+    pub fn link(&self, folder: &Path) -> Result<PathBuf> {
+        let links = self.crate_path().join(LINKS);
+        let link = links.join(folder.file_name().unwrap_or_default());
+        let made = std::fs::create_dir_all(&links)
+            .and_then(|()| std::os::unix::fs::symlink(folder, &link));
+        match made {
+            Err(error) if error.kind() != ErrorKind::AlreadyExists => {
+                Err(error).with_context(|| format!("{} cannot be made", link.display()))
+            }
+            _ => Ok(link),
+        }
     }
 
     /// Tells Cargo how to compile what cells depend on. `cudarc` is the version of CUDA that cudarc
