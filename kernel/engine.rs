@@ -9,6 +9,7 @@ use evcxr::{CommandContext, Completions, Error, EvalCallbacks, EvalContext, Eval
 use memtrack::cuda_toolkit::CudaToolkit;
 
 use crate::cache_lock;
+use crate::cargo_stand_in;
 use crate::interrupt::Interrupter;
 use crate::link::{Link, Notes};
 use crate::output::FrontEnd;
@@ -55,6 +56,9 @@ impl Engine {
     ) -> Result<Engine> {
         if let Err(error) = std_source::provide(&work_dir.std_source(), toolchain) {
             eprintln!("memtrack-kernel: types of std may be unknown: {error:#}");
+        }
+        if let Some(cache) = workdir::cache_dir() {
+            cargo_stand_in::prepare(&cache, work_dir, toolchain)?;
         }
         let mut command = link.command()?;
         let cuda = CudaToolkit::find();

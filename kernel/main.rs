@@ -7,8 +7,10 @@
 #[cfg(all(target_os = "linux", target_env = "gnu"))]
 mod allocator;
 mod assist;
+mod bundle;
 mod cache_lock;
 mod cargo_config;
+mod cargo_stand_in;
 mod carried;
 mod child;
 mod compile_error;
@@ -47,6 +49,7 @@ mod terminal;
 mod toolchain;
 mod usage;
 mod verdict;
+mod warm;
 mod wire;
 mod workdir;
 
@@ -74,6 +77,12 @@ enum Task {
     Uninstall(install::UninstallArgs),
     /// Execute a notebook here, with no Jupyter, and print what its cells show.
     Run(run::RunArgs),
+    /// Compile ahead what notebooks depend on, so that their first cells need not wait for it.
+    Warm(warm::WarmArgs),
+    /// Write compiled dependencies into one file, for machines without a network or in a hurry.
+    Bundle(bundle::BundleArgs),
+    /// Restore what `bundle` has written.
+    Unbundle(bundle::UnbundleArgs),
     /// Tell what can be measured on this machine, what cannot, and why.
     Doctor,
     /// Serve one session. Jupyter calls this.
@@ -117,6 +126,7 @@ fn main() -> ExitCode {
     if child::is_wanted() {
         child::run();
     }
+    cargo_stand_in::stand_in();
     source_paths::become_rustc();
     source_paths::make_relative();
     progress::report_compilation();
@@ -132,6 +142,13 @@ fn main() -> ExitCode {
         Task::Run(arguments) => {
             unsafe { Parts::new() }.and_then(|parts| run::run(arguments, parts))
         }
+        // SAFETY: this is the only thread.
+        Task::Warm(arguments) => {
+            unsafe { Parts::new() }.and_then(|parts| warm::warm(arguments, parts))
+        }
+        // SAFETY: this is the only thread when the parts are made.
+        Task::Bundle(arguments) => bundle::bundle(arguments, || unsafe { Parts::new() }),
+        Task::Unbundle(arguments) => bundle::unbundle(arguments),
         Task::Doctor => doctor::doctor().map(|()| ExitCode::SUCCESS),
         Task::Kernel { connection_file } => {
             // SAFETY: this is the only thread.

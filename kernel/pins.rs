@@ -5,13 +5,11 @@
 //! nothing else, and one for all that `memtrack-kernel warm` has compiled.
 
 use std::collections::BTreeMap;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use anyhow::{Context, Result, bail};
 use semver::Version;
 use toml::{Table, Value};
-
-use crate::workdir::WorkDir;
 
 /// The name of lock files, which Cargo gives them.
 pub const FILE: &str = "Cargo.lock";
@@ -125,20 +123,28 @@ impl Pins {
         self.packages.keys()
     }
 
+    /// The text of a lock file.
+    ///
+    /// # Errors
+    /// Where it cannot be written as TOML.
+    pub fn text(&self) -> Result<String> {
+        let packages = self.packages.values().cloned().map(Value::Table).collect();
+        let mut lock = Table::new();
+        lock.insert("version".into(), Value::Integer(4));
+        lock.insert("package".into(), Value::Array(packages));
+        Ok(toml::to_string(&lock)?)
+    }
+
     /// Writes a lock file, whole or not at all.
     ///
     /// # Errors
     /// Where it cannot be written.
     pub fn write(&self, path: &Path) -> Result<()> {
-        let packages = self.packages.values().cloned().map(Value::Table).collect();
-        let mut lock = Table::new();
-        lock.insert("version".into(), Value::Integer(4));
-        lock.insert("package".into(), Value::Array(packages));
         let folder = path.parent().unwrap_or(Path::new("."));
         let write = || -> Result<()> {
             std::fs::create_dir_all(folder)?;
             let mut draft = tempfile::NamedTempFile::new_in(folder)?;
-            std::io::Write::write_all(&mut draft, toml::to_string(&lock)?.as_bytes())?;
+            std::io::Write::write_all(&mut draft, self.text()?.as_bytes())?;
             draft.persist(path)?;
             Ok(())
         };
@@ -146,26 +152,19 @@ impl Pins {
     }
 }
 
-/// Offers the versions of `cache` to the session, whose own choices stay. Called before a cell's
-/// dependencies are evaluated, since Cargo drops what a session has no use for yet.
-pub fn offer(cache: &Path, work_dir: &WorkDir) {
-    let in_use = in_use(work_dir);
+/// Adds the versions of `cache` to a session's lock file; what was chosen there stays.
+pub fn offer(cache: &Path, in_use: &Path) {
     let offer = || -> Result<()> {
         let Some(pins) = Pins::read(&cache.join(FILE))? else {
             return Ok(());
         };
-        let mut merged = Pins::read(&in_use)?.unwrap_or_default();
+        let mut merged = Pins::read(in_use)?.unwrap_or_default();
         merged.merge(&pins)?;
-        merged.write(&in_use)
+        merged.write(in_use)
     };
     if let Err(error) = offer() {
         eprintln!("memtrack-kernel: the pinned versions are not used: {error:#}");
     }
-}
-
-/// The lock file of the session.
-pub fn in_use(work_dir: &WorkDir) -> PathBuf {
-    work_dir.crate_path().join(FILE)
 }
 
 /// A dependency as lock files write it, with its version: `name version`.

@@ -6,32 +6,36 @@
 //! cells do not compile. A folder of std's crates without a workspace it puts together itself: then
 //! only what std takes from others is unknown, such as the inside of `HashMap`.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
 use anyhow::{Context, Result};
 
-use crate::pins::{self, PackageId, Pins};
+use crate::pins::{self, Pins};
 use crate::registry::{self, Registry};
 use crate::toolchain::Toolchain;
 
 /// Where rust-analyzer looks for the source of std before it looks into the toolchain.
 pub const VARIABLE: &str = "RUST_SRC_PATH";
 
-/// Makes the folder that [`VARIABLE`] names if rust-analyzer needs it. The first time on a machine it has
-/// Cargo load what std depends on: a second or a few.
+/// Makes the folder that [`VARIABLE`] names if rust-analyzer needs it. The first time on a machine it
+/// has Cargo load what std depends on: a second or a few.
 ///
 /// # Errors
 /// Where the folder cannot be made.
 pub fn provide(folder: &Path, toolchain: &Toolchain) -> Result<()> {
-    let (Some(sysroot), Some(cargo)) = (&toolchain.sysroot, &toolchain.cargo) else {
+    let Some(std) = Library::of(toolchain) else {
         return Ok(());
     };
-    let library = sysroot.join("lib/rustlib/src/rust/library");
-    if !library.join("Cargo.toml").is_file()
-        || missing(&library)?.is_empty()
-        || can_load(cargo, sysroot, &library)
-    {
+    if std.is_loaded()? {
+        return Ok(());
+    }
+    if std.cargo(&["metadata", "--format-version", "1", "--offline"]) {
+        // Enough for now. With all packages of the lock file the next start need not ask Cargo.
+        std::thread::spawn(move || std.load());
+        return Ok(());
+    }
+    if std.load() {
         return Ok(());
     }
     eprintln!(
@@ -39,43 +43,70 @@ pub fn provide(folder: &Path, toolchain: &Toolchain) -> Result<()> {
          so some types are not known, such as those of iterators over a HashMap: give such variables \
          a type"
     );
-    take_apart(&library, folder).with_context(|| format!("{} cannot be made", folder.display()))
+    take_apart(&std.folder, folder).with_context(|| format!("{} cannot be made", folder.display()))
 }
 
-/// The packages that the workspace of std depends on, as its lock file names them.
-///
-/// # Errors
-/// Where the lock file cannot be read.
-pub fn packages(library: &Path) -> Result<Pins> {
-    Ok(Pins::read(&library.join(pins::FILE))?.unwrap_or_default())
+/// The workspace of the standard library, in a toolchain.
+pub struct Library {
+    folder: PathBuf,
+    sysroot: PathBuf,
+    cargo: PathBuf,
 }
 
-/// Those of [`packages`] that Cargo has not loaded.
-fn missing(library: &Path) -> Result<Vec<PackageId>> {
-    let registry = Registry::new(&registry::cargo_home().unwrap_or_default());
-    let packages = packages(library)?;
-    let missing = packages
-        .packages()
-        .filter(|package| registry.files(package).is_none());
-    Ok(missing.cloned().collect())
-}
+impl Library {
+    /// `None` where the toolchain has no source of std.
+    pub fn of(toolchain: &Toolchain) -> Option<Library> {
+        let sysroot = toolchain.sysroot.clone()?;
+        let folder = sysroot.join("lib/rustlib/src/rust/library");
+        folder.join("Cargo.toml").is_file().then_some(Library {
+            folder,
+            sysroot,
+            cargo: toolchain.cargo.clone()?,
+        })
+    }
 
-/// Whether Cargo has all that the workspace of std depends on, or gets it now.
-fn can_load(cargo: &Path, sysroot: &Path, library: &Path) -> bool {
-    let status = Command::new(cargo)
-        .args(["metadata", "--locked", "--format-version", "1"])
-        .current_dir(library)
-        // As rust-analyzer does: the workspace uses what only nightly Cargo reads.
-        .env("__CARGO_TEST_CHANNEL_OVERRIDE_DO_NOT_USE_THIS", "nightly")
-        .env("RUSTUP_TOOLCHAIN", sysroot)
-        // A network that does not answer must not hold up the first cell.
-        .env("CARGO_HTTP_TIMEOUT", "5")
-        .env("CARGO_NET_RETRY", "0")
-        .stdin(Stdio::null())
-        .stdout(Stdio::null())
-        .stderr(Stdio::null())
-        .status();
-    status.is_ok_and(|status| status.success())
+    /// The packages that its lock file names.
+    ///
+    /// # Errors
+    /// Where that cannot be read.
+    pub fn pins(&self) -> Result<Pins> {
+        Ok(Pins::read(&self.folder.join(pins::FILE))?.unwrap_or_default())
+    }
+
+    /// Whether Cargo has loaded them all.
+    ///
+    /// # Errors
+    /// Where the lock file cannot be read.
+    pub fn is_loaded(&self) -> Result<bool> {
+        let registry = Registry::new(&registry::cargo_home().unwrap_or_default());
+        let pins = self.pins()?;
+        Ok(pins
+            .packages()
+            .all(|package| registry.files(package).is_some()))
+    }
+
+    /// Has Cargo load them. False where it cannot.
+    pub fn load(&self) -> bool {
+        self.cargo(&["fetch"])
+    }
+
+    fn cargo(&self, arguments: &[&str]) -> bool {
+        let status = Command::new(&self.cargo)
+            .args(arguments)
+            .arg("--locked")
+            .current_dir(&self.folder)
+            // As rust-analyzer does: the workspace uses what only nightly Cargo reads.
+            .env("__CARGO_TEST_CHANNEL_OVERRIDE_DO_NOT_USE_THIS", "nightly")
+            .env("RUSTUP_TOOLCHAIN", &self.sysroot)
+            // A network that does not answer must not hold up the first cell.
+            .env("CARGO_HTTP_TIMEOUT", "5")
+            .env("CARGO_NET_RETRY", "0")
+            .stdin(Stdio::null())
+            .stdout(Stdio::null())
+            .stderr(Stdio::null())
+            .status();
+        status.is_ok_and(|status| status.success())
+    }
 }
 
 /// Makes a folder of links to the crates of std.

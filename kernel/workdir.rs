@@ -1,6 +1,7 @@
 //! The folder in which this kernel compiles, the folder that keeps compiled dependencies, and the
 //! environment that both need. Nothing of the first is left when the kernel ends.
 
+use std::env::split_paths;
 use std::ffi::OsString;
 use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
@@ -10,6 +11,7 @@ use anyhow::{Context, Result};
 use memtrack::cuda_toolkit::CudaToolkit;
 
 use crate::cargo_config;
+use crate::pins;
 use crate::std_source;
 use crate::toolchain::Toolchain;
 
@@ -23,14 +25,17 @@ const TEMPORARY: &str = "tmp";
 const LINKS: &str = "carried";
 /// The folder of std's crates, in ours.
 const STD_SOURCE: &str = "std";
+/// The folder of programs that stand in for others, in ours.
+pub const STAND_INS: &str = "bin";
 const CACHE_HOME: &str = "XDG_CACHE_HOME";
 const TMPDIR: &str = "TMPDIR";
+const PATH: &str = "PATH";
 
 /// The kernel's own temporary folder.
 pub struct WorkDir {
     path: PathBuf,
     /// What the user's environment has of the variables that are set for the compiler.
-    original: [(&'static str, Option<OsString>); 3],
+    original: [(&'static str, Option<OsString>); 4],
 }
 
 impl WorkDir {
@@ -59,8 +64,8 @@ impl WorkDir {
             std::fs::create_dir(path.join(folder))
                 .with_context(|| format!("{} cannot be written", path.display()))?;
         }
-        let original =
-            [CACHE_HOME, TMPDIR, std_source::VARIABLE].map(|name| (name, std::env::var_os(name)));
+        let original = [CACHE_HOME, TMPDIR, PATH, std_source::VARIABLE]
+            .map(|name| (name, std::env::var_os(name)));
         // SAFETY: the caller's promise.
         unsafe {
             // One level down, so that a configuration of Cargo's in our folder holds there: evcxr
@@ -73,6 +78,11 @@ impl WorkDir {
             }
             // A linker that is killed leaves its temporary files behind: they go with our folder.
             std::env::set_var(TMPDIR, path.join(TEMPORARY));
+            let folders = std::env::var_os(PATH).unwrap_or_default();
+            let folders = std::iter::once(path.join(STAND_INS)).chain(split_paths(&folders));
+            if let Ok(folders) = std::env::join_paths(folders) {
+                std::env::set_var(PATH, folders);
+            }
             // Not there unless it is needed: rust-analyzer then looks into the toolchain.
             if std::env::var_os(std_source::VARIABLE).is_none() {
                 std::env::set_var(std_source::VARIABLE, path.join(STD_SOURCE));
@@ -90,6 +100,17 @@ impl WorkDir {
     /// needed.
     pub fn std_source(&self) -> PathBuf {
         self.path.join(STD_SOURCE)
+    }
+
+    /// The folder of programs that stand in for others, the first in `PATH`; made only where it is
+    /// needed.
+    pub fn stand_ins(&self) -> PathBuf {
+        self.path.join(STAND_INS)
+    }
+
+    /// Cargo's lock file of the crate that evcxr makes of cells.
+    pub fn lock_file(&self) -> PathBuf {
+        self.crate_path().join(pins::FILE)
     }
 
     /// The folder of the crate that evcxr makes of cells.
@@ -146,7 +167,7 @@ impl WorkDir {
             .target_libdir
             .iter()
             .cloned()
-            .chain(inherited.iter().flat_map(std::env::split_paths))
+            .chain(inherited.iter().flat_map(split_paths))
             // CUDA's libraries that the loader does not find by itself; last, so that the user's
             // own choice comes before.
             .chain(cuda.folders_out_of_reach().into_iter().map(Path::to_owned));

@@ -82,7 +82,6 @@ impl Session {
         if let Some(versions) = &versions {
             versions.restore();
         }
-        pins::offer(&cache, &self.parts.work_dir);
         self.progress.begin(Arc::clone(front_end));
         let evaluation = engine.evaluate(&code, front_end);
         self.progress.end();
@@ -116,7 +115,7 @@ impl Versions {
     fn new(folder: &Path, work_dir: &WorkDir) -> Versions {
         Versions {
             kept: folder.join(pins::FILE),
-            in_use: pins::in_use(work_dir),
+            in_use: work_dir.lock_file(),
         }
     }
 
@@ -235,24 +234,17 @@ pub(super) struct Warned {
 
 impl Warned {
     /// Looks at the `:dep` lines of a cell that is about to run: warns of crates that cells do not
-    /// share well, has Cargo compile cudarc for the version of CUDA that the cell names, and offers
-    /// it the pinned versions.
+    /// share well, and has Cargo compile cudarc for the version of CUDA that the cell names.
     pub(super) fn look_at(
         &mut self,
         code: &str,
         work_dir: &WorkDir,
         front_end: &Arc<dyn FrontEnd>,
     ) {
-        let mut lines = code
+        for line in code
             .lines()
             .filter_map(|line| line.trim().strip_prefix(":dep "))
-            .peekable();
-        if lines.peek().is_some()
-            && let Some(cache) = cache_dir()
         {
-            pins::offer(&cache, work_dir);
-        }
-        for line in lines {
             let name = line.split(['=', ' ']).find(|word| !word.is_empty());
             let name = name.unwrap_or_default().replace('_', "-");
             let known = NOT_SHARED.iter().find(|(known, _)| *known == name);
