@@ -6,7 +6,7 @@
 //! fits only the same compiler, so a bundle made with another is refused.
 
 mod manifest;
-mod pack;
+pub mod pack;
 mod place;
 mod unpack;
 

@@ -11,6 +11,7 @@ use anyhow::{Context, Result};
 use memtrack::cell;
 
 use crate::Parts;
+use crate::bundle::pack::has_artifacts;
 use crate::output::FrontEnd;
 use crate::pins::{self, Pins};
 use crate::run::{on_session_thread, progress, read, source};
@@ -129,13 +130,14 @@ fn pin(chosen: &Pins, cache: &Path, all: &mut Pins) -> Result<()> {
     kept.write(&file)
 }
 
-/// The names of the cache's entries.
+/// The names of the cache's entries that hold something compiled.
 fn entries(cache: &Path) -> BTreeSet<std::ffi::OsString> {
     let entries = std::fs::read_dir(cache.join("evcxr"));
     entries
         .into_iter()
         .flatten()
         .flatten()
+        .filter(|entry| has_artifacts(&entry.path()))
         .map(|entry| entry.file_name())
         .collect()
 }

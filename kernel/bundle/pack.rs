@@ -108,7 +108,7 @@ pub fn entries(cache: &Path, since: SystemTime) -> Result<Vec<Member>> {
         // evcxr writes the count at each use, and what rustc said as the last of a new entry.
         let used = entry.join("hits").metadata().and_then(|it| it.modified());
         let is_whole = entry.join("stderr").is_file();
-        if !is_whole || used.is_ok_and(|used| used < since) {
+        if !is_whole || !has_artifacts(&entry) || used.is_ok_and(|used| used < since) {
             continue;
         }
         let name = Path::new(ENTRIES).join(entry.file_name().unwrap_or_default());
@@ -121,6 +121,15 @@ pub fn entries(cache: &Path, since: SystemTime) -> Result<Vec<Member>> {
         }
     }
     Ok(members)
+}
+
+/// Whether an entry holds anything compiled. Build scripts that try out rustc leave entries that hold
+/// nothing and are found by nobody.
+pub fn has_artifacts(entry: &Path) -> bool {
+    let own = ["hits", "meta", "stderr"];
+    sorted(entry)
+        .iter()
+        .any(|file| !own.iter().any(|name| file.ends_with(name)))
 }
 
 /// How many entries these files are of.
