@@ -6,6 +6,7 @@ use std::ffi::OsString;
 use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 use std::process::Command;
+use std::sync::OnceLock;
 
 use anyhow::{Context, Result};
 use memtrack::cuda_toolkit::CudaToolkit;
@@ -189,11 +190,15 @@ impl Drop for WorkDir {
 }
 
 /// Where compiled dependencies are kept: `MEMTRACK_CACHE_DIR`, else `memtrack` in the user's cache
-/// folder.
+/// folder. The same all the time, though the kernel makes it the cache folder of its children.
 pub fn cache_dir() -> Option<PathBuf> {
-    std::env::var_os("MEMTRACK_CACHE_DIR")
-        .map(PathBuf::from)
-        .or_else(|| dirs::cache_dir().map(|dir| dir.join("memtrack")))
+    static CACHE: OnceLock<Option<PathBuf>> = OnceLock::new();
+    let find = || {
+        std::env::var_os("MEMTRACK_CACHE_DIR")
+            .map(PathBuf::from)
+            .or_else(|| dirs::cache_dir().map(|dir| dir.join("memtrack")))
+    };
+    CACHE.get_or_init(find).clone()
 }
 
 /// The system's temporary folder, if sockets in a folder of ours there have names short enough: a

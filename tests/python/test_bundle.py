@@ -27,14 +27,15 @@ class Machine:
 
     def __init__(self, folder, cargo, cache, network=True):
         self.folder = folder
-        self.cache, self.cargo = folder / cache, folder / cargo
+        # Without a name the cache is where the kernel puts it by itself.
+        self.cache, self.cargo = folder / (cache or ".cache/memtrack"), folder / cargo
         (folder / "tmp").mkdir(parents=True)
         self.env = {
             "PATH": os.environ["PATH"],
             "HOME": str(folder),
             "RUSTUP_HOME": TOOLCHAINS,
             "CARGO_HOME": str(self.cargo),
-            "MEMTRACK_CACHE_DIR": str(self.cache),
+            **({"MEMTRACK_CACHE_DIR": str(self.cache)} if cache else {}),
             "TMPDIR": str(folder / "tmp"),
             **({} if network else NO_NETWORK),
         }
@@ -76,7 +77,7 @@ class Machine:
 
 @pytest.fixture(scope="module")
 def teacher(tmp_path_factory):
-    return Machine(tmp_path_factory.mktemp("teacher"), "cargo", "cache")
+    return Machine(tmp_path_factory.mktemp("teacher"), "cargo", cache=None)
 
 
 @pytest.fixture(scope="module")
