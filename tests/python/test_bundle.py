@@ -12,7 +12,7 @@ from kernel_session import BINARY
 from test_notebook_run import notebook
 
 # Two lines, since evcxr looks at each alone before it compiles both.
-DEPENDENCIES = ':dep itoa = "=1.0.10"\n:dep itertools = { version = "=0.13.0", default-features = false }'
+DEPENDENCIES = :dep itoa = "=1.0.10"\n:dep itertools = { version = "=0.13.0", default-features = false }'
 USE = f"""{DEPENDENCIES}
 use itertools::Itertools;
 let sums: Vec<i32> = (1..=3).tuple_windows().map(|(a, b)| a + b).collect();
@@ -133,10 +133,15 @@ def test_a_bundle_serves_another_user_without_a_network(bundle, tmp_path):
     assert "0 compiled restored" in again.stderr and "3 were there" in again.stderr
 
 
-def test_what_the_user_compiled_fits_the_bundle(bundle, tmp_path):
+def test_what_the_user_compiled_fits_the_bundle(teacher, bundle, tmp_path):
     student = Machine(tmp_path / "s", "cargo", "cache")
     student.run(':dep either = { version = "=1.15.0", default-features = false }')
     own = student.compiled()
+    # Byte by byte the same in another folder, so whatever is compiled for one fits the other.
+    ((entry, library),) = own.items()
+    for file in (library, library.replace(".rlib", ".rmeta")):
+        theirs = (teacher.cache / "evcxr" / entry / file).read_bytes()
+        assert (student.cache / "evcxr" / entry / file).read_bytes() == theirs
     process = student.memtrack("unbundle", bundle)
     assert "1 were there" in process.stderr, process.stderr
     before = student.compiled()
