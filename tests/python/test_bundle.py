@@ -12,7 +12,7 @@ from kernel_session import BINARY
 from test_notebook_run import notebook
 
 # Two lines, since evcxr looks at each alone before it compiles both.
-DEPENDENCIES = :dep itoa = "=1.0.10"\n:dep itertools = { version = "=0.13.0", default-features = false }'
+DEPENDENCIES = ':dep itoa = "=1.0.10"\n:dep itertools = { version = "=0.13.0", default-features = false }'
 USE = f"""{DEPENDENCIES}
 use itertools::Itertools;
 let sums: Vec<i32> = (1..=3).tuple_windows().map(|(a, b)| a + b).collect();
