@@ -9,10 +9,12 @@ use evcxr::{CommandContext, Completions, Error, EvalCallbacks, EvalContext, Eval
 use memtrack::cuda_toolkit::CudaToolkit;
 
 use crate::cache_lock;
+use crate::cargo_stand_in;
 use crate::interrupt::Interrupter;
 use crate::link::{Link, Notes};
 use crate::output::FrontEnd;
 use crate::recipes;
+use crate::std_source;
 use crate::toolchain::Toolchain;
 use crate::wire::FLUSH_SYMBOL;
 use crate::workdir::{self, WorkDir};
@@ -52,6 +54,12 @@ impl Engine {
         work_dir: &WorkDir,
         toolchain: &Toolchain,
     ) -> Result<Engine> {
+        if let Err(error) = std_source::provide(&work_dir.std_source(), toolchain) {
+            eprintln!("memtrack-kernel: types of std may be unknown: {error:#}");
+        }
+        if let Some(cache) = workdir::cache_dir() {
+            cargo_stand_in::prepare(&cache, work_dir, toolchain)?;
+        }
         let mut command = link.command()?;
         let cuda = CudaToolkit::find();
         let cudarc = recipes::cudarc_number(&cuda);

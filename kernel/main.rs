@@ -7,8 +7,10 @@
 #[cfg(all(target_os = "linux", target_env = "gnu"))]
 mod allocator;
 mod assist;
+mod bundle;
 mod cache_lock;
 mod cargo_config;
+mod cargo_stand_in;
 mod carried;
 mod child;
 mod compare;
@@ -33,8 +35,10 @@ mod live;
 mod magic_help;
 mod out_of_memory;
 mod output;
+mod pins;
 mod progress;
 mod recipes;
+mod registry;
 mod report;
 mod run;
 mod screen;
@@ -43,11 +47,14 @@ mod session;
 mod session_thread;
 mod shared_name;
 mod show;
+mod source_paths;
+mod std_source;
 mod stream;
 mod terminal;
 mod toolchain;
 mod usage;
 mod verdict;
+mod warm;
 mod wire;
 mod workdir;
 
@@ -79,6 +86,12 @@ enum Task {
     Report(report::ReportArgs),
     /// Compare executed notebooks, such as one notebook run on two machines.
     Compare(compare::CompareArgs),
+    /// Compile ahead what notebooks depend on, so that their first cells need not wait for it.
+    Warm(warm::WarmArgs),
+    /// Write compiled dependencies into one file, for machines without a network or in a hurry.
+    Bundle(bundle::BundleArgs),
+    /// Restore what `bundle` has written.
+    Unbundle(bundle::UnbundleArgs),
     /// Tell what can be measured on this machine, what cannot, and why.
     Doctor,
     /// Serve one session. Jupyter calls this.
@@ -122,6 +135,9 @@ fn main() -> ExitCode {
     if child::is_wanted() {
         child::run();
     }
+    cargo_stand_in::stand_in();
+    source_paths::become_rustc();
+    source_paths::make_relative();
     progress::report_compilation();
     shared_name::give();
     cache_lock::wait_for_turn();
@@ -137,6 +153,13 @@ fn main() -> ExitCode {
         }
         Task::Report(arguments) => report::report(&arguments),
         Task::Compare(arguments) => compare::compare(&arguments),
+        // SAFETY: this is the only thread.
+        Task::Warm(arguments) => {
+            unsafe { Parts::new() }.and_then(|parts| warm::warm(arguments, parts))
+        }
+        // SAFETY: this is the only thread when the parts are made.
+        Task::Bundle(arguments) => bundle::bundle(arguments, || unsafe { Parts::new() }),
+        Task::Unbundle(arguments) => bundle::unbundle(arguments),
         Task::Doctor => doctor::doctor().map(|()| ExitCode::SUCCESS),
         Task::Kernel { connection_file } => {
             // SAFETY: this is the only thread.

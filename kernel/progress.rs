@@ -20,7 +20,7 @@ const SOCKET: &str = "MEMTRACK_PROGRESS";
 /// Environment variable with the kernel's pid.
 const KERNEL: &str = "MEMTRACK_KERNEL_PID";
 /// The crate that evcxr makes of a cell.
-const CELL_CRATE: &str = "ctx";
+pub const CELL_CRATE: &str = "ctx";
 /// How often the display is renewed at most.
 const RENEW: Duration = Duration::from_millis(200);
 

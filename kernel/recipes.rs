@@ -297,7 +297,7 @@ fn out_of_reach(cuda: &CudaToolkit) -> Option<String> {
 }
 
 /// A path as a string of TOML.
-fn quoted(path: &Path) -> String {
+pub fn quoted(path: &Path) -> String {
     let text = path.to_string_lossy();
     format!("\"{}\"", text.replace('\\', "\\\\").replace('"', "\\\""))
 }

@@ -7,7 +7,7 @@ use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::Instant;
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result, anyhow};
 use serde_json::{Value, json};
 
 use crate::Parts;
@@ -41,6 +41,26 @@ pub fn run(arguments: RunArgs, parts: Parts) -> Result<ExitCode> {
         files::check_writable(output)?;
     }
     enter_folder_of(&arguments.notebook)?;
+    let (notebook, failed) = on_session_thread(parts, move |parts| {
+        let failed = execute_all(&mut notebook, parts, arguments.allow_errors);
+        (notebook, failed)
+    })?;
+    if let Some(output) = &output {
+        write(output, &notebook)?;
+        progress(&format!("written to {}", output.display()));
+    }
+    Ok(ExitCode::from(u8::from(failed)))
+}
+
+/// Does work with a session on a thread of its own, whose stack is large enough for rust-analyzer.
+/// Ctrl-C and SIGTERM end it, and everything it started.
+///
+/// # Errors
+/// Where no thread can be had, or the work panics.
+pub fn on_session_thread<T: Send + 'static>(
+    parts: Parts,
+    work: impl FnOnce(Parts) -> T + Send + 'static,
+) -> Result<T> {
     let interrupter = Arc::clone(&parts.interrupter);
     let link = Arc::clone(&parts.link);
     let work_dir = Arc::clone(&parts.work_dir);
@@ -54,20 +74,12 @@ pub fn run(arguments: RunArgs, parts: Parts) -> Result<ExitCode> {
     let session = std::thread::Builder::new()
         .name("session".into())
         .stack_size(64 << 20)
-        .spawn(move || {
-            let failed = execute_all(&mut notebook, parts, arguments.allow_errors);
-            (notebook, failed)
-        })
+        .spawn(move || work(parts))
         .context("no thread can be had")?;
-    let Ok((notebook, failed)) = session.join() else {
+    session.join().map_err(|_| {
         left_over.remove();
-        bail!("the session ended in an internal error; see above");
-    };
-    if let Some(output) = &output {
-        write(output, &notebook)?;
-        progress(&format!("written to {}", output.display()));
-    }
-    Ok(ExitCode::from(u8::from(failed)))
+        anyhow!("the session ended in an internal error; see above")
+    })
 }
 
 /// Executes the code cells in order. True if one failed.
@@ -119,7 +131,7 @@ fn execute_all(notebook: &mut Value, parts: Parts, allow_errors: bool) -> bool {
 }
 
 /// The text of a cell: a string, or a list of lines.
-fn source(cell: &Value) -> String {
+pub fn source(cell: &Value) -> String {
     match &cell["source"] {
         Value::String(text) => text.clone(),
         Value::Array(lines) => lines.iter().filter_map(Value::as_str).collect(),
@@ -127,7 +139,11 @@ fn source(cell: &Value) -> String {
     }
 }
 
-fn read(path: &Path) -> Result<Value> {
+/// Reads a notebook.
+///
+/// # Errors
+/// Where it cannot be read, or is no notebook of format 4.
+pub fn read(path: &Path) -> Result<Value> {
     let text = std::fs::read_to_string(path)
         .with_context(|| format!("the notebook {} cannot be read", path.display()))?;
     // Checked as a notebook, but kept as it is: what this program does not know must survive.
@@ -160,7 +176,8 @@ fn indent(code: &str) -> String {
     code.trim_end().replace('\n', "\n        ")
 }
 
-fn progress(text: &str) {
+/// Says what is being done.
+pub fn progress(text: &str) {
     if std::io::stderr().is_terminal() {
         eprintln!("\x1b[2m{text}\x1b[0m");
     } else {

@@ -1,6 +1,7 @@
 //! The story of one cell: it is split into magic lines and Rust, the magics are obeyed, memory is
 //! read, evcxr runs the Rust, memory is read again, a record is kept and its table shown.
 
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -129,6 +130,21 @@ impl Session {
                 format!("Rust cannot run here:\n{}", problems.join("\n"))
             }
         });
+    }
+
+    /// Begins anew, as if no cell had been executed. What was compiled is kept.
+    pub fn restart_engine(&mut self) {
+        let old = std::mem::replace(&mut self.engine, Err(String::new()));
+        if let Ok(engine) = old {
+            engine.stop();
+        }
+        let _ = std::fs::remove_file(self.parts.work_dir.lock_file());
+        self.start_engine();
+    }
+
+    /// The lock file of what the cells depend on.
+    pub fn lock_file(&self) -> PathBuf {
+        self.parts.work_dir.lock_file()
     }
 
     /// Does ahead what the first cells would wait for.

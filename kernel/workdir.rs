@@ -1,14 +1,19 @@
 //! The folder in which this kernel compiles, the folder that keeps compiled dependencies, and the
 //! environment that both need. Nothing of the first is left when the kernel ends.
 
+use std::env::split_paths;
 use std::ffi::OsString;
+use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 use std::process::Command;
+use std::sync::OnceLock;
 
 use anyhow::{Context, Result};
 use memtrack::cuda_toolkit::CudaToolkit;
 
 use crate::cargo_config;
+use crate::pins;
+use crate::std_source;
 use crate::toolchain::Toolchain;
 
 /// What the names of kernels' folders begin with.
@@ -17,14 +22,21 @@ pub const PREFIX: &str = "memtrack-kernel-";
 const CRATE: &str = "cells";
 /// The folder for the compiler's and linker's temporary files, in ours.
 const TEMPORARY: &str = "tmp";
+/// The folder of links to carried crates, in the folder of the crate.
+const LINKS: &str = "carried";
+/// The folder of std's crates, in ours.
+const STD_SOURCE: &str = "std";
+/// The folder of programs that stand in for others, in ours.
+pub const STAND_INS: &str = "bin";
 const CACHE_HOME: &str = "XDG_CACHE_HOME";
 const TMPDIR: &str = "TMPDIR";
+const PATH: &str = "PATH";
 
 /// The kernel's own temporary folder.
 pub struct WorkDir {
     path: PathBuf,
     /// What the user's environment has of the variables that are set for the compiler.
-    original: [(&'static str, Option<OsString>); 2],
+    original: [(&'static str, Option<OsString>); 4],
 }
 
 impl WorkDir {
@@ -53,7 +65,8 @@ impl WorkDir {
             std::fs::create_dir(path.join(folder))
                 .with_context(|| format!("{} cannot be written", path.display()))?;
         }
-        let original = [CACHE_HOME, TMPDIR].map(|name| (name, std::env::var_os(name)));
+        let original = [CACHE_HOME, TMPDIR, PATH, std_source::VARIABLE]
+            .map(|name| (name, std::env::var_os(name)));
         // SAFETY: the caller's promise.
         unsafe {
             // One level down, so that a configuration of Cargo's in our folder holds there: evcxr
@@ -66,6 +79,15 @@ impl WorkDir {
             }
             // A linker that is killed leaves its temporary files behind: they go with our folder.
             std::env::set_var(TMPDIR, path.join(TEMPORARY));
+            let folders = std::env::var_os(PATH).unwrap_or_default();
+            let folders = std::iter::once(path.join(STAND_INS)).chain(split_paths(&folders));
+            if let Ok(folders) = std::env::join_paths(folders) {
+                std::env::set_var(PATH, folders);
+            }
+            // Not there unless it is needed: rust-analyzer then looks into the toolchain.
+            if std::env::var_os(std_source::VARIABLE).is_none() {
+                std::env::set_var(std_source::VARIABLE, path.join(STD_SOURCE));
+            }
         }
         Ok(WorkDir { path, original })
     }
@@ -75,9 +97,43 @@ impl WorkDir {
         &self.path
     }
 
+    /// The folder in which rust-analyzer looks for the source of std first; made only where it is
+    /// needed.
+    pub fn std_source(&self) -> PathBuf {
+        self.path.join(STD_SOURCE)
+    }
+
+    /// The folder of programs that stand in for others, the first in `PATH`; made only where it is
+    /// needed.
+    pub fn stand_ins(&self) -> PathBuf {
+        self.path.join(STAND_INS)
+    }
+
+    /// Cargo's lock file of the crate that evcxr makes of cells.
+    pub fn lock_file(&self) -> PathBuf {
+        self.crate_path().join(pins::FILE)
+    }
+
     /// The folder of the crate that evcxr makes of cells.
     pub fn crate_path(&self) -> PathBuf {
         self.path.join(CRATE)
+    }
+
+    /// Makes a link to a folder in the folder of the cells' crate, and tells its path.
+    ///
+    /// # Errors
+    /// Where it cannot be made.
+    pub fn link(&self, folder: &Path) -> Result<PathBuf> {
+        let links = self.crate_path().join(LINKS);
+        let link = links.join(folder.file_name().unwrap_or_default());
+        let made = std::fs::create_dir_all(&links)
+            .and_then(|()| std::os::unix::fs::symlink(folder, &link));
+        match made {
+            Err(error) if error.kind() != ErrorKind::AlreadyExists => {
+                Err(error).with_context(|| format!("{} cannot be made", link.display()))
+            }
+            _ => Ok(link),
+        }
     }
 
     /// Tells Cargo how to compile what cells depend on. `cudarc` is the version of CUDA that cudarc
@@ -112,7 +168,7 @@ impl WorkDir {
             .target_libdir
             .iter()
             .cloned()
-            .chain(inherited.iter().flat_map(std::env::split_paths))
+            .chain(inherited.iter().flat_map(split_paths))
             // CUDA's libraries that the loader does not find by itself; last, so that the user's
             // own choice comes before.
             .chain(cuda.folders_out_of_reach().into_iter().map(Path::to_owned));
@@ -134,11 +190,15 @@ impl Drop for WorkDir {
 }
 
 /// Where compiled dependencies are kept: `MEMTRACK_CACHE_DIR`, else `memtrack` in the user's cache
-/// folder.
+/// folder. The same all the time, though the kernel makes it the cache folder of its children.
 pub fn cache_dir() -> Option<PathBuf> {
-    std::env::var_os("MEMTRACK_CACHE_DIR")
-        .map(PathBuf::from)
-        .or_else(|| dirs::cache_dir().map(|dir| dir.join("memtrack")))
+    static CACHE: OnceLock<Option<PathBuf>> = OnceLock::new();
+    let find = || {
+        std::env::var_os("MEMTRACK_CACHE_DIR")
+            .map(PathBuf::from)
+            .or_else(|| dirs::cache_dir().map(|dir| dir.join("memtrack")))
+    };
+    CACHE.get_or_init(find).clone()
 }
 
 /// The system's temporary folder, if sockets in a folder of ours there have names short enough: a

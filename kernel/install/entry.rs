@@ -130,16 +130,7 @@ fn explain(error: std::io::Error, task: &str, path: &Path) -> anyhow::Error {
 }
 
 /// A gauge on a memory chip.
-const LOGO: &str = r##"<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 64 64">
-  <title>Rust (memtrack)</title>
-  <path d="M20 4v8M32 4v8M44 4v8M20 52v8M32 52v8M44 52v8M4 20h8M4 32h8M4 44h8M52 20h8M52 32h8M52 44h8"
-        stroke="#8a8a8a" stroke-width="4" stroke-linecap="round"/>
-  <rect x="10" y="10" width="44" height="44" rx="6" fill="#b7410e"/>
-  <path d="M19 42a15 15 0 1 1 26 0" fill="none" stroke="#fff" stroke-width="4" stroke-linecap="round"/>
-  <path d="M32 36l7-9" stroke="#fff" stroke-width="4" stroke-linecap="round"/>
-  <circle cx="32" cy="36" r="3.5" fill="#fff"/>
-</svg>
-"##;
+const LOGO: &str = include_str!("../wheel/data/share/jupyter/kernels/rust-memtrack/logo-svg.svg");
 
 #[cfg(test)]
 mod tests {
@@ -180,6 +171,15 @@ mod tests {
             .collect();
         files.sort();
         assert_eq!(files, ["kernel.json", "logo-svg.svg"]);
+    }
+
+    #[test]
+    fn the_entry_in_the_wheel_is_the_same() {
+        let text = include_str!("../wheel/data/share/jupyter/kernels/rust-memtrack/kernel.json");
+        let program = "{resource_dir}/../../../../bin/memtrack-kernel";
+        let in_wheel: Value = serde_json::from_str(text).expect("JSON");
+        let ours = serde_json::to_value(spec(program)).expect("JSON");
+        assert_eq!(in_wheel, ours);
     }
 
     #[test]

@@ -1,7 +1,6 @@
 //! `%use`: a package in the form that fits this machine, there before the cell's own code runs.
 
 use std::collections::BTreeSet;
-use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -15,6 +14,7 @@ use super::Session;
 use crate::doctor;
 use crate::out_of_memory::Held;
 use crate::output::{Bundle, CellError, FrontEnd, Output, Stream, html_bundle};
+use crate::pins::{self, Pins};
 use crate::recipes::{self, Recipe};
 use crate::verdict::{Place, judge};
 use crate::workdir::{WorkDir, cache_dir};
@@ -56,7 +56,16 @@ impl Session {
             Err(reason) => return Err(CellError::plain("NoEngine", reason.clone())),
         };
         let dependencies = engine.dependencies();
-        if recipe.is_in(&dependencies) {
+        let lines = match &unpacked {
+            Some(folder) => self
+                .parts
+                .work_dir
+                .link(folder)
+                .map(|link| recipe.lines_by(folder, &link))
+                .map_err(|error| fail(format!("{error:#}")))?,
+            None => recipe.lines.clone(),
+        };
+        if is_in(&lines, &dependencies) {
             front_end.show(Output::Display(html_bundle(
                 format!("{} is already there.", recipe.title),
                 html! { span style="opacity:.75" { (recipe.title) " is already there." } }
@@ -65,7 +74,7 @@ impl Session {
             return Ok(());
         }
         front_end.show(Output::Display(show(&recipe)));
-        let code = recipe.lines.join("\n");
+        let code = lines.join("\n");
         code.lines()
             .for_each(|line| follow_cuda_feature(line, &self.parts.work_dir));
         // Only where nothing else is in the session do the versions belong to this package alone.
@@ -99,21 +108,18 @@ impl Session {
     }
 }
 
-/// The exact versions of all that a carried crate depends on, as Cargo chose them the first time.
-/// Kept beside the crate: later sessions need no network to choose again, and what was compiled
-/// before still fits when something newer has come out.
+/// The exact versions of all that a carried crate depends on, as Cargo chose them the first time,
+/// kept beside the crate.
 struct Versions {
     kept: PathBuf,
     in_use: PathBuf,
 }
 
 impl Versions {
-    const FILE: &str = "Cargo.lock";
-
     fn new(folder: &Path, work_dir: &WorkDir) -> Versions {
         Versions {
-            kept: folder.join(Versions::FILE),
-            in_use: work_dir.crate_path().join(Versions::FILE),
+            kept: folder.join(pins::FILE),
+            in_use: work_dir.lock_file(),
         }
     }
 
@@ -129,28 +135,35 @@ impl Versions {
         if self.kept.is_file() {
             return;
         }
-        let keep = || -> std::io::Result<()> {
-            let text = std::fs::read(&self.in_use)?;
-            let folder = self.kept.parent().unwrap_or(Path::new("."));
-            let mut draft = tempfile::NamedTempFile::new_in(folder)?;
-            draft.write_all(&text)?;
-            draft.persist(&self.kept).map_err(|error| error.error)?;
-            Ok(())
+        let keep = || match Pins::read(&self.in_use)? {
+            Some(pins) => pins.write(&self.kept),
+            None => Ok(()),
         };
         if let Err(error) = keep() {
-            eprintln!("memtrack-kernel: the versions are not kept: {error}");
+            eprintln!("memtrack-kernel: the versions are not kept: {error:#}");
         }
     }
 }
 
 impl Recipe {
-    /// Whether a session that has these dependencies has this package in this form.
-    fn is_in(&self, dependencies: &str) -> bool {
+    /// The lines with a link in place of the folder that was unpacked: what Cargo makes of a crate
+    /// by path depends on where it lies, unless that is in the folder of the cells' own crate.
+    fn lines_by(&self, folder: &Path, link: &Path) -> Vec<String> {
+        let [folder, link] = [folder, link].map(recipes::quoted);
+        let [folder, link] = [&folder, &link].map(|path| path.trim_end_matches('"'));
         self.lines
             .iter()
-            .filter_map(|line| line.strip_prefix(":dep "))
-            .all(|wanted| dependencies.lines().any(|line| line == wanted))
+            .map(|line| line.replace(folder, link))
+            .collect()
     }
+}
+
+/// Whether a session that has these dependencies has what these lines bring.
+fn is_in(lines: &[String], dependencies: &str) -> bool {
+    lines
+        .iter()
+        .filter_map(|line| line.strip_prefix(":dep "))
+        .all(|wanted| dependencies.lines().any(|line| line == wanted))
 }
 
 /// What was chosen, and why.
