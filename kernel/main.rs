@@ -20,6 +20,7 @@ mod guard;
 mod history;
 mod incoming;
 mod install;
+mod install_rust;
 mod interrupt;
 mod iopub;
 mod is_complete;
@@ -68,6 +69,8 @@ enum Task {
     Install(install::InstallArgs),
     /// Remove the installed kernel.
     Uninstall(install::UninstallArgs),
+    /// Install Rust for this user by rustup, or what is missing of it, after asking.
+    InstallRust(install_rust::InstallRustArgs),
     /// Execute a notebook here, with no Jupyter, and print what its cells show.
     Run(run::RunArgs),
     /// Tell what can be measured on this machine, what cannot, and why.
@@ -94,6 +97,7 @@ impl Parts {
     unsafe fn new() -> Result<Parts> {
         // SAFETY: the caller's promise.
         let (work_dir, progress_socket) = unsafe {
+            toolchain::extend_path();
             let work_dir = workdir::WorkDir::create()?;
             let socket = progress::Progress::open(work_dir.path())?;
             (work_dir, socket)
@@ -125,6 +129,9 @@ fn main() -> ExitCode {
         // SAFETY: this is the only thread.
         Task::Run(arguments) => {
             unsafe { Parts::new() }.and_then(|parts| run::run(arguments, parts))
+        }
+        Task::InstallRust(arguments) => {
+            install_rust::install_rust(arguments).map(|()| ExitCode::SUCCESS)
         }
         Task::Doctor => doctor::doctor().map(|()| ExitCode::SUCCESS),
         Task::Kernel { connection_file } => {
