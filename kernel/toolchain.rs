@@ -127,7 +127,9 @@ pub unsafe fn extend_path() {
 fn search_path() -> OsString {
     let path = std::env::var_os("PATH").unwrap_or_default();
     let homes = [
-        std::env::var_os("CARGO_HOME").map(PathBuf::from),
+        std::env::var_os("CARGO_HOME")
+            .filter(|home| !home.is_empty())
+            .map(PathBuf::from),
         dirs::home_dir().map(|home| home.join(".cargo")),
     ];
     // An empty folder stands for the working one: not for a variable that is not set.
@@ -151,6 +153,8 @@ fn has_source_of_std(sysroot: &Path) -> bool {
 fn ask(program: &Path, arguments: &[&str]) -> Result<String, String> {
     let output = Command::new(program)
         .args(arguments)
+        // rustup would install a toolchain that it misses, and nobody has asked for that.
+        .env("RUSTUP_AUTO_INSTALL", "0")
         .output()
         .map_err(|error| error.to_string())?;
     if output.status.success() {
