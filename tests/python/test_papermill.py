@@ -16,7 +16,7 @@ TEXT = 'quote " backslash \\ newline \n tab \t nul \0 hidden \u202e ümlaut 🦀
 DEFAULTS = """\
 let mib = 1; // how much to hold
 let label = String::new();"""
-HOLD = "%memtrack --label held\nlet held = vec![1u8; mib << 20];"
+HOLD = "%memtrack --label held\nlet held = vec![1u8; (mib as usize) << 20];"
 
 
 @pytest.fixture
@@ -55,7 +55,7 @@ assert_eq!(some, [Some(1), None]);
 assert_eq!(words, ["a", "b"]);
 assert_eq!(nested, [vec![1], vec![2, 3]]);
 assert_eq!(ages["Ada"], 36);
-assert_eq!(label.chars().map(u32::from).collect::<Vec<u32>>(), points);"""
+assert_eq!(label.chars().map(|c| c as i32).collect::<Vec<i32>>(), points);"""
     source, output = notebook(HOLD, checks)
     papermill.execute_notebook(
         source,

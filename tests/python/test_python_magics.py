@@ -8,7 +8,7 @@ import time
 import pytest
 from jupyter_client.manager import KernelManager
 
-from kernel_session import MiB, Session, without_colours
+from kernel_session import MiB, Session
 
 ENGINE = 'get_ipython().magics_manager.registry["MemtrackMagics"]._engine'
 
@@ -64,7 +64,8 @@ def test_the_session_so_far(python):
 
 
 def test_python_expands_nothing_in_a_magic(python):
-    python.ok("%%memtrack --label '{kept} $kept'\n1 + 1;").record.json["cell"]["label"] == "{kept} $kept"
+    record = python.ok("%%memtrack --label '{print} $print'\n1 + 1;").record
+    assert record.json["cell"]["label"] == "{print} $print"
 
 
 def test_output_comes_while_the_cell_runs(python):
@@ -84,8 +85,6 @@ def test_a_failing_cell_fails_in_python(python):
     assert "mismatched types" in wrong.error
     # Line 3 of the cell as the user sees it, with the magic on line 1.
     assert ":3:" in wrong.error
-    caught = "try:\n    get_ipython().run_cell_magic('rust', '', 'panic!()')\nexcept Exception: print('caught')"
-    assert "caught" in python.ok(caught).stdout
 
 
 def test_options_of_rust_are_explained(python):
@@ -94,8 +93,9 @@ def test_options_of_rust_are_explained(python):
 
 
 def test_a_question_reaches_the_user(python):
-    python.ok("%%rust\n:dep evcxr_input = \"1.0.0\"", timeout=300)
-    cell = python.begin('%%rust\nprintln!("<{}>", evcxr_input::get_string("name? "));', allow_stdin=True)
+    python.ok('%%rust\n:dep evcxr_input = "1.0.0"', timeout=300)
+    code = '%%rust\nprintln!("<{}>", evcxr_input::get_string("name? "));'
+    cell = python.begin(code, allow_stdin=True)
     question = python.client.get_stdin_msg(timeout=120)
     assert question["content"]["prompt"] == "name? "
     python.client.input("Ferris")
@@ -118,17 +118,13 @@ def test_rust_that_was_killed_starts_anew(python):
     pid = python.rust_pid()
     python.ok("%%rust\nlet lost = 1;")
     os.kill(pid, signal.SIGKILL)
-    wait_for_the_end_of_zombie(python, pid)
-    result = python.ok('%%rust\nprintln!("again");')
-    assert "without the variables" in result.stderr and "again" in result.stdout
-    assert python.rust_pid() != pid
-
-
-def wait_for_the_end_of_zombie(python, pid):
-    """The process's parent must have noticed."""
+    # Its parent must have noticed.
     deadline = time.monotonic() + 15
     while python.number(f"{ENGINE}.is_alive()"):
         assert time.monotonic() < deadline, f"process {pid} is still there"
+    result = python.ok('%%rust\nprintln!("again");')
+    assert "without the variables" in result.stderr and "again" in result.stdout
+    assert python.rust_pid() != pid
 
 
 def test_unloading_ends_rust(python):
@@ -140,19 +136,21 @@ def test_unloading_ends_rust(python):
 
 def processes_of(pid):
     """The process and those that it started."""
-    children = pathlib.Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
-    return [pid, *map(int, children)]
+    lists = pathlib.Path(f"/proc/{pid}/task").glob("*/children")
+    return [pid, *(int(child) for children in lists for child in children.read_text().split())]
 
 
 @pytest.mark.parametrize("kill", [False, True], ids=["shutdown", "SIGKILL"])
 def test_rust_ends_with_python(kill):
-    with PythonSession() as session:
-        session.ok("%%rust\nlet here = 1;")
-        rust = processes_of(session.rust_pid())
-        assert len(rust) >= 2
-        if kill:
-            os.kill(session.number("__import__('os').getpid()"), signal.SIGKILL)
-        else:
-            session.manager.shutdown_kernel(now=False)
-        for pid in rust:
-            wait_for_the_end_of(pid)
+    session = PythonSession()
+    session.ok("%%rust\nlet here = 1;")
+    rust = processes_of(session.rust_pid())
+    assert len(rust) >= 2
+    if kill:
+        os.kill(session.number("__import__('os').getpid()"), signal.SIGKILL)
+    else:
+        session.stop()
+    for pid in rust:
+        wait_for_the_end_of(pid)
+    if kill:
+        session.stop()
