@@ -264,27 +264,17 @@ mod tests {
 
     #[test]
     fn what_is_missing_decides_what_is_done() {
-        let rustup = Some(PathBuf::from("/c/rustup"));
         let nothing = Toolchain::default();
-        let with_rustup = Toolchain {
-            rustup: rustup.clone(),
-            ..Toolchain::default()
-        };
-        let without_source = Toolchain {
-            cargo: Some("/c/cargo".into()),
-            rustc: Some("/c/rustc".into()),
-            sysroot: Some("/r".into()),
-            rustup,
-            ..Toolchain::default()
-        };
-        let of_the_system = Toolchain {
-            rustup: None,
-            ..without_source.clone()
-        };
-        let complete = Toolchain {
-            rust_src: true,
-            ..of_the_system.clone()
-        };
+        let mut with_rustup = nothing.clone();
+        with_rustup.rustup = Some("/c/rustup".into());
+        let mut without_source = with_rustup.clone();
+        without_source.cargo = Some("/c/cargo".into());
+        without_source.rustc = Some("/c/rustc".into());
+        without_source.sysroot = Some("/r".into());
+        let mut of_the_system = without_source.clone();
+        of_the_system.rustup = None;
+        let mut complete = of_the_system.clone();
+        complete.rust_src = true;
         let planned = |toolchain| plan(toolchain).expect("a plan");
         assert_eq!(planned(&nothing), Plan::InstallRustup);
         assert_eq!(
