@@ -1,5 +1,5 @@
 //! Exports the `malloc` family of our binary, so that the libraries of cells call it, and lists the
-//! files of the crate that the binary carries.
+//! files of the crate that the binary carries. Refuses systems that the kernel cannot run on.
 
 use std::path::Path;
 
@@ -7,6 +7,12 @@ fn main() {
     println!("cargo:rerun-if-changed=kernel/build.rs");
     list_workloads();
     let linux = std::env::var("CARGO_CFG_TARGET_OS").is_ok_and(|os| os == "linux");
+    if !linux {
+        println!(
+            "cargo:error=memtrack-kernel runs on Linux only: it reads memory from /proc and passes it \
+             through a memfd. On Windows use WSL 2; on macOS a Linux container or virtual machine"
+        );
+    }
     let glibc = std::env::var("CARGO_CFG_TARGET_ENV").is_ok_and(|env| env == "gnu");
     if linux && glibc {
         for symbol in [

@@ -24,6 +24,7 @@ mod guard;
 mod history;
 mod incoming;
 mod install;
+mod install_rust;
 mod interrupt;
 mod iopub;
 mod is_complete;
@@ -80,6 +81,8 @@ enum Task {
     Install(install::InstallArgs),
     /// Remove the installed kernel.
     Uninstall(install::UninstallArgs),
+    /// Install Rust for this user by rustup, or what is missing of it, after asking.
+    InstallRust(install_rust::InstallRustArgs),
     /// Execute a notebook here, with no Jupyter, and print what its cells show.
     Run(run::RunArgs),
     /// Tell what the tracked cells of executed notebooks used: of one, or of hundreds.
@@ -116,6 +119,7 @@ impl Parts {
     unsafe fn new() -> Result<Parts> {
         // SAFETY: the caller's promise.
         let (work_dir, progress_socket) = unsafe {
+            toolchain::extend_path();
             let work_dir = workdir::WorkDir::create()?;
             let socket = progress::Progress::open(work_dir.path())?;
             (work_dir, socket)
@@ -160,6 +164,9 @@ fn main() -> ExitCode {
         // SAFETY: this is the only thread when the parts are made.
         Task::Bundle(arguments) => bundle::bundle(arguments, || unsafe { Parts::new() }),
         Task::Unbundle(arguments) => bundle::unbundle(arguments),
+        Task::InstallRust(arguments) => {
+            install_rust::install_rust(arguments).map(|()| ExitCode::SUCCESS)
+        }
         Task::Doctor => doctor::doctor().map(|()| ExitCode::SUCCESS),
         Task::Kernel { connection_file } => {
             // SAFETY: this is the only thread.

@@ -22,8 +22,9 @@ pub struct Toolchain {
     pub rust_src: bool,
     /// What rustc said, where it is there but does not run.
     rustc_failure: Option<String>,
+    /// rustup, as an absolute path.
+    pub rustup: Option<PathBuf>,
     has_linker: bool,
-    has_rustup: bool,
 }
 
 impl Toolchain {
@@ -40,7 +41,7 @@ impl Toolchain {
             cargo: find("cargo"),
             rustc: find("rustc"),
             has_linker: find("cc").is_some(),
-            has_rustup: find("rustup").is_some(),
+            rustup: find("rustup"),
             ..Toolchain::default()
         };
         if let Some(rustc) = &toolchain.rustc {
@@ -60,7 +61,12 @@ impl Toolchain {
 
     /// What is missing for compiling cells, each with what cures it. Empty if all is there.
     pub fn problems(&self) -> Vec<String> {
-        let rustup = "install Rust: curl --proto '=https' --tlsv1.2 -sSf https://sh.rustup.rs | sh";
+        let rustup = format!(
+            "install Rust with `{} install-rust`, in a terminal, or as https://rustup.rs tells",
+            std::env::current_exe()
+                .unwrap_or("memtrack-kernel".into())
+                .display()
+        );
         let mut problems = Vec::new();
         let missing = match (&self.cargo, &self.rustc) {
             (None, None) => Some("cargo and rustc were"),
@@ -74,16 +80,16 @@ impl Toolchain {
             ));
         }
         if let Some(message) = &self.rustc_failure {
-            let cure = match self.has_rustup {
+            let cure = match self.rustup.is_some() {
                 true => "choose a toolchain with: rustup default stable",
-                false => rustup,
+                false => &rustup,
             };
             problems.push(format!("rustc does not run ({message}): {cure}"));
         }
         if let Some(sysroot) = &self.sysroot
             && !self.rust_src
         {
-            let cure = match self.has_rustup {
+            let cure = match self.rustup.is_some() {
                 true => "get it with: rustup component add rust-src",
                 false => {
                     "install the package of your system that holds it (Debian: apt install rust-src)"
@@ -107,17 +113,36 @@ impl Toolchain {
     }
 }
 
+/// Lets what this process starts find rustup's programs, also those that are installed later.
+///
+/// # Safety
+/// Sets an environment variable: no other thread may run yet.
+pub unsafe fn extend_path() {
+    // SAFETY: the caller's promise.
+    unsafe { std::env::set_var("PATH", search_path()) };
+}
+
 /// `PATH`, and behind it the folders of rustup's programs: front ends that are no shells often lack
 /// them.
 fn search_path() -> OsString {
     let path = std::env::var_os("PATH").unwrap_or_default();
     let homes = [
-        std::env::var_os("CARGO_HOME").map(PathBuf::from),
+        std::env::var_os("CARGO_HOME")
+            .filter(|home| !home.is_empty())
+            .map(PathBuf::from),
         dirs::home_dir().map(|home| home.join(".cargo")),
     ];
-    let rustups = homes.into_iter().flatten().map(|home| home.join("bin"));
+    // An empty folder stands for the working one: not for a variable that is not set.
+    let set = (!path.is_empty()).then_some(&path);
+    let mut folders: Vec<PathBuf> = set.into_iter().flat_map(std::env::split_paths).collect();
+    for home in homes.into_iter().flatten() {
+        let folder = home.join("bin");
+        if !folders.contains(&folder) {
+            folders.push(folder);
+        }
+    }
     // Fails where CARGO_HOME holds a colon, which PATH cannot.
-    std::env::join_paths(std::env::split_paths(&path).chain(rustups)).unwrap_or(path)
+    std::env::join_paths(folders).unwrap_or(path)
 }
 
 fn has_source_of_std(sysroot: &Path) -> bool {
@@ -128,6 +153,8 @@ fn has_source_of_std(sysroot: &Path) -> bool {
 fn ask(program: &Path, arguments: &[&str]) -> Result<String, String> {
     let output = Command::new(program)
         .args(arguments)
+        // rustup would install a toolchain that it misses, and nobody has asked for that.
+        .env("RUSTUP_AUTO_INSTALL", "0")
         .output()
         .map_err(|error| error.to_string())?;
     if output.status.success() {
@@ -191,7 +218,7 @@ mod tests {
             problem.starts_with("cargo and rustc were found neither"),
             "{problem}"
         );
-        assert!(problem.contains("https://sh.rustup.rs"), "{problem}");
+        assert!(problem.contains(" install-rust`"), "{problem}");
         let (_folder, path) = programs(&[("cargo", ""), ("cc", "")]);
         let problems = Toolchain::find_in(&path).problems();
         assert!(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import atexit
+import sys
 
 from IPython.core.error import UsageError
 from IPython.core.interactiveshell import InteractiveShell
@@ -50,6 +51,7 @@ class MemtrackMagics(Magics):
     def _run(self, code: str) -> None:
         if self._engine is not None and not self._engine.is_alive():
             self.stop()
+            print("Rust had ended; it starts anew, without the variables it had.", file=sys.stderr)
         if self._engine is None:
             self._engine = Engine(self.shell)
         self._engine.run(code)

@@ -31,7 +31,8 @@ class RustTranslator(Translator):
     An `int` becomes an `i32` (`i64` or `i128` where it does not fit), a `float` an `f64`, a `str` a
     `String`, a `list` a `Vec`, a `dict` a `BTreeMap<String, _>`, and `None` an `Option<String>`
     without a value. The values of one list or dict must be of one type; a `None` among them makes all
-    of them options, a `float` among integers all of them floats.
+    of them options, a `float` among integers all of them floats. papermill does not tell the types of
+    the cell that it overrides, so a number that is to be a `usize` is converted in a later cell.
 
     Values that Rust has no such type for raise a `PapermillException`.
     """
