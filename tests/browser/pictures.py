@@ -20,6 +20,7 @@ NOTEBOOK = ROOT / "notebooks" / "01-first-cell.ipynb"
 PICTURES = {
     "table": "a spike of 256 MiB",
     "report": "%memtrack report",
+    "plot": "%memtrack plot",
 }
 
 # In pixels of the page; the pictures have twice as many, for screens that show them.
