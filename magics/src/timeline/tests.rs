@@ -2,6 +2,8 @@ use proptest::prelude::*;
 use serde_json::json;
 
 use super::*;
+use crate::record::{CellStatus, Record};
+use crate::units;
 
 fn recorded(values: &[Option<u64>], capacity: usize) -> Recorder<1> {
     let mut recorder = Recorder::new(capacity);
@@ -175,4 +177,31 @@ fn the_words_give_a_time_only_where_a_sample_was_near_the_peak() {
         words(&row, &short, 0.01),
         "peak 110 MiB, of 10 ms: too short for two samples 10 ms apart"
     );
+}
+
+#[test]
+fn what_moved_no_more_than_noise_has_no_line() {
+    const MIB: u64 = 1 << 20;
+    let row = |scope, rise| {
+        let mut row = Row::empty(Memory::Ram, scope);
+        (row.before, row.peak, row.after) = (Some(MIB), Some(MIB + rise), Some(MIB));
+        row
+    };
+    let timeline = Timeline {
+        t: vec![0.0, 0.01, 0.02],
+        series: ["ram/process", "ram/children", "ram/system"]
+            .map(|key| (key.to_owned(), vec![Some(MIB); 3]))
+            .into(),
+    };
+    let mut record = Record::empty(1, CellStatus::Ok);
+    record.duration_s.run = Some(0.02);
+    let noise = units::noise_floor(Memory::Ram, Scope::System);
+    let lines = |record: &Record| -> Vec<String> {
+        let grid = sparklines(record, &timeline).unwrap();
+        grid.rows.iter().map(|row| row[0].text.clone()).collect()
+    };
+    record.rows = vec![row(Scope::Process, 0), row(Scope::System, noise - 1)];
+    assert_eq!(lines(&record), ["process RAM"]);
+    record.rows[1] = row(Scope::System, noise);
+    assert_eq!(lines(&record), ["process RAM", "system RAM"]);
 }
