@@ -149,6 +149,20 @@ impl Entry {
     }
 }
 
+/// The heads of a cell's numbers; `first` is above the names of the memories.
+fn columns(first: &'static str) -> [Column; 8] {
+    [
+        Column::words(first),
+        Column::number("before"),
+        Column::number("peak"),
+        Column::number("after"),
+        Column::number("kept"),
+        Column::number("temporary"),
+        Column::number("of limit"),
+        Column::words("how"),
+    ]
+}
+
 impl Table {
     /// The table of one tracked cell. `wide` adds the resident memory by kind of page.
     pub fn of_record(record: &Record, wide: bool) -> Table {
@@ -158,17 +172,7 @@ impl Table {
             ..Table::default()
         };
         let mut grid = Grid {
-            columns: [
-                Column::words(""),
-                Column::number("before"),
-                Column::number("peak"),
-                Column::number("after"),
-                Column::number("kept"),
-                Column::number("temporary"),
-                Column::number("of limit"),
-                Column::words("how"),
-            ]
-            .into(),
+            columns: columns("").into(),
             rows: Vec::new(),
         };
         let quiet = quiet_gpus(record);

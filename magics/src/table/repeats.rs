@@ -1,6 +1,6 @@
 //! The table of several runs of one cell: medians, and by how much the runs differ.
 
-use super::{Column, Entry, Grid, Table, Weight};
+use super::{Entry, Grid, Table, Weight, columns};
 use crate::record::Row;
 use crate::repeat::{RepeatRow, Repeats, Statistic};
 use crate::units;
@@ -10,6 +10,8 @@ struct Line<'a> {
     row: &'a RepeatRow,
     limit: Option<u64>,
     how: Entry,
+    /// That of the peak in the run that is shown: one number of a table is the one to look at.
+    peak_weight: Weight,
 }
 
 /// How a statistic's numbers are written.
@@ -19,10 +21,7 @@ type Write<T> = fn(T, u64) -> String;
 /// numbers stay, and the medians of those before it come below.
 pub(super) fn add(table: &mut Table, repeats: &Repeats, shown: &[&Row]) {
     let failed = repeats.completed < repeats.asked;
-    let how = |place: usize| {
-        let fields = table.grids.first()?.rows.get(place)?;
-        fields.last().cloned()
-    };
+    let fields = |place: usize| table.grids.first()?.rows.get(place);
     let rows: Vec<Line> = repeats
         .rows
         .iter()
@@ -34,13 +33,19 @@ pub(super) fn add(table: &mut Table, repeats: &Repeats, shown: &[&Row]) {
                 Some(place) => Some(Line {
                     row,
                     limit: shown[place].limit,
-                    how: how(place).unwrap_or_default(),
+                    how: fields(place)
+                        .and_then(|fields| fields.last().cloned())
+                        .unwrap_or_default(),
+                    peak_weight: fields(place)
+                        .and_then(|fields| Some(fields.get(2)?.weight))
+                        .unwrap_or_default(),
                 }),
                 // A GPU that no run used, or a memory that only other runs have.
                 None => (!row.beyond_noise().is_empty()).then(|| Line {
                     row,
                     limit: None,
                     how: Entry::faint("not in the run below"),
+                    peak_weight: Weight::Normal,
                 }),
             }
         })
@@ -75,17 +80,8 @@ pub(super) fn add(table: &mut Table, repeats: &Repeats, shown: &[&Row]) {
 }
 
 fn medians(rows: &[Line], failed: bool) -> Grid {
-    let columns = [
-        Column::words(if failed { "median before it" } else { "" }),
-        Column::number("before"),
-        Column::number("peak"),
-        Column::number("after"),
-        Column::number("kept"),
-        Column::number("temporary"),
-        Column::number("of limit"),
-        Column::words("how"),
-    ];
-    let line = |Line { row, limit, how }: &Line| {
+    let line = |line: &Line| {
+        let Line { row, limit, .. } = line;
         let floor = units::noise_floor(row.memory, row.scope);
         let plain = |bytes: u64, _| units::format_bytes(bytes);
         let percent = row
@@ -96,18 +92,18 @@ fn medians(rows: &[Line], failed: bool) -> Grid {
             Entry::new(label(row)),
             median(row.before, floor, plain),
             Entry {
-                weight: Weight::Strong,
+                weight: line.peak_weight,
                 ..median(row.peak, floor, plain)
             },
             median(row.after, floor, plain),
             median(row.kept, floor, units::format_difference),
             median(row.temporary, floor, units::format_amount),
             Entry::or_absent(percent),
-            how.clone(),
+            line.how.clone(),
         ]
     };
     let mut grid = Grid {
-        columns: columns.into(),
+        columns: columns(if failed { "median before it" } else { "" }).into(),
         rows: rows.iter().map(line).collect(),
     };
     if failed {
@@ -119,19 +115,11 @@ fn medians(rows: &[Line], failed: bool) -> Grid {
 }
 
 fn median<T: Copy>(value: Option<Statistic<T>>, floor: u64, write: Write<T>) -> Entry {
-    Entry::or_absent(value.map(|value| write(value.median, floor)))
+    Entry::change(value.map(|value| write(value.median, floor)))
 }
 
 /// Highest minus lowest of each number.
 fn spreads(rows: &[Line]) -> Grid {
-    let columns = [
-        Column::words("highest − lowest"),
-        Column::number("before"),
-        Column::number("peak"),
-        Column::number("after"),
-        Column::number("kept"),
-        Column::number("temporary"),
-    ];
     let line = |Line { row, .. }: &Line| {
         let floor = units::noise_floor(row.memory, row.scope);
         let unsigned = |value: Option<Statistic<u64>>| match value {
@@ -141,7 +129,7 @@ fn spreads(rows: &[Line]) -> Grid {
                     units::format_bytes(value.min),
                     units::format_bytes(value.max)
                 )),
-                ..Entry::new(units::format_amount(value.spread(), floor))
+                ..Entry::change(Some(units::format_amount(value.spread(), floor)))
             },
             None => Entry::or_absent(None),
         };
@@ -151,7 +139,7 @@ fn spreads(rows: &[Line]) -> Grid {
                 units::format_signed(value.min),
                 units::format_signed(value.max)
             )),
-            ..Entry::new(units::format_amount(value.spread(), floor))
+            ..Entry::change(Some(units::format_amount(value.spread(), floor)))
         });
         vec![
             Entry::new(label(row)),
@@ -163,7 +151,7 @@ fn spreads(rows: &[Line]) -> Grid {
         ]
     };
     Grid {
-        columns: columns.into(),
+        columns: columns("highest − lowest")[..6].into(),
         rows: rows.iter().map(line).collect(),
     }
 }
