@@ -93,7 +93,7 @@ pub fn report(
     }
 }
 
-/// A comparison of recordings; `remarks` as for [`report`].
+/// A comparison of recordings; `remarks` as for [`report()`].
 pub fn comparison(comparison: &Comparison, remarks: &[String], format: Format) -> String {
     match format {
         Format::Csv => compare::csv(comparison),
