@@ -128,7 +128,7 @@ def test_tab_completes_a_magic(notebook):
     notebook.write(SCRATCH, "%memtrack --")
     page.keyboard.press("Tab")
     entries = page.locator(".jp-Completer-item .jp-Completer-match")
-    expect(entries).to_have_text(["--help", "--label", "--wide"])
+    expect(entries).to_have_text(["--help", "--label", "--live", "--repeat", "--timeline", "--wide"])
     page.keyboard.press("ArrowDown")
     page.keyboard.press("Enter")
     expect(notebook.editor(SCRATCH)).to_have_text("%memtrack --label")
