@@ -1,6 +1,7 @@
 //! The records of files: one file's cells, or many files at a glance and the cells that used most.
 
 use std::cmp::Reverse;
+use std::path::Path;
 
 use super::{MEASURES, Measure, SortKey, number, report, tracked};
 use crate::archive::Recording;
@@ -59,15 +60,19 @@ fn of_many(recordings: &[Recording], sort: SortKey) -> Table {
             values().any(|(_, other)| other != text).then_some(worst)
         })
         .collect();
+    let names = Names::of(recordings);
+    let failures = |file: &Recording| {
+        let cells = file.records.iter();
+        cells.filter(|it| it.cell.status != CellStatus::Ok).count()
+    };
+    let has_failures = files.iter().any(|file| failures(file) > 0);
     let mut columns = vec![Column::words("file"), Column::number("cells")];
     columns.extend(measures.iter().map(|measure| measure.column));
-    columns.extend([Column::number("run"), Column::number("failed")]);
+    columns.push(Column::number("run"));
+    columns.extend(has_failures.then_some(Column::number("failed")));
     let rows = files.iter().map(|file| {
         let count = |count: usize| units::format_count(count as u64);
-        let mut row = vec![
-            Entry::new(clean(&file.name)),
-            Entry::new(count(file.records.len())),
-        ];
+        let mut row = vec![names.entry(file), Entry::new(count(file.records.len()))];
         for (measure, worst) in measures.iter().zip(&worst) {
             row.push(match value(file, measure) {
                 Some((value, text)) if value > 0 && Some(value) == *worst => {
@@ -78,14 +83,10 @@ fn of_many(recordings: &[Recording], sort: SortKey) -> Table {
         }
         let times = file.records.iter().filter_map(|it| it.duration_s.run);
         row.push(Entry::new(units::format_seconds(times.sum())));
-        let failed = file
-            .records
-            .iter()
-            .filter(|it| it.cell.status != CellStatus::Ok);
-        row.push(match failed.count() {
+        row.extend(has_failures.then(|| match failures(file) {
             0 => Entry::default(),
             failed => Entry::strong(count(failed)),
-        });
+        }));
         row
     });
     let grid = Grid {
@@ -94,17 +95,52 @@ fn of_many(recordings: &[Recording], sort: SortKey) -> Table {
     };
     Table {
         title: format!(
-            "{} files, {}, sorted by {}",
+            "{} files{}, {}, sorted by {}",
             units::format_count(recordings.len() as u64),
+            names.place(),
             tracked(total),
             measure.column.name
         ),
-        grids: vec![grid, worst_cells(recordings, &measures, measure)],
+        grids: vec![grid, worst_cells(recordings, &names, &measures, measure)],
         footer: vec![
             "each number of a file is that of its largest cell; run is the sum".into(),
             "* the largest of its column".into(),
         ],
         ..Table::default()
+    }
+}
+
+/// How files are named in a table: without the folder that all of them are in, which is told once.
+struct Names<'a> {
+    folder: &'a Path,
+}
+
+impl<'a> Names<'a> {
+    fn of(recordings: &'a [Recording]) -> Names<'a> {
+        let folder_of = |it: &'a Recording| Path::new(&it.name).parent().unwrap_or(Path::new(""));
+        let mut folders = recordings.iter().map(folder_of);
+        let first = folders.next().unwrap_or(Path::new(""));
+        Names {
+            folder: folders.fold(first, |common, folder| {
+                let shared = common.ancestors().find(|it| folder.starts_with(it));
+                shared.unwrap_or(Path::new(""))
+            }),
+        }
+    }
+
+    fn entry(&self, file: &Recording) -> Entry {
+        let name = Path::new(&file.name).strip_prefix(self.folder);
+        Entry::new(clean(
+            &name.map_or(file.name.as_str().into(), Path::to_string_lossy),
+        ))
+    }
+
+    /// ` in FOLDER`, or nothing.
+    fn place(&self) -> String {
+        match clean(&self.folder.to_string_lossy()) {
+            folder if folder.is_empty() => String::new(),
+            folder => format!(" in {folder}"),
+        }
     }
 }
 
@@ -120,7 +156,12 @@ fn shown(recordings: &[Recording], sort: SortKey) -> Vec<&'static Measure> {
 }
 
 /// The cells of all files together that have the largest values.
-fn worst_cells(recordings: &[Recording], measures: &[&Measure], by: &Measure) -> Grid {
+fn worst_cells(
+    recordings: &[Recording],
+    names: &Names,
+    measures: &[&Measure],
+    by: &Measure,
+) -> Grid {
     let mut cells: Vec<(i64, &Recording, &Record)> = recordings
         .iter()
         .flat_map(|file| file.records.iter().map(move |record| (file, record)))
@@ -133,7 +174,7 @@ fn worst_cells(recordings: &[Recording], measures: &[&Measure], by: &Measure) ->
     let rows = cells.into_iter().map(|(_, file, record)| {
         let label = record.cell.label.as_deref().unwrap_or_default();
         let name = format!("{} {}", number(record), clean(label));
-        let mut row = vec![Entry::new(name.trim_end()), Entry::new(clean(&file.name))];
+        let mut row = vec![Entry::new(name.trim_end()), names.entry(file)];
         row.extend(measures.iter().map(|measure| {
             let text = measure.of(record).map(|(_, text)| text);
             match text {

@@ -212,3 +212,22 @@ fn the_csv_has_a_line_for_each_memory() {
         .unwrap();
     assert_eq!(&rows[normal().rows.len() + unknown][column("peak")], "");
 }
+
+#[test]
+fn the_folder_of_all_files_is_told_once() {
+    let report = |names: &[&str]| {
+        let recordings: Vec<Recording> = names
+            .iter()
+            .map(|name| recording(name, vec![normal()]))
+            .collect();
+        export::report(&recordings, SortKey::Peak, &[], Format::Text)
+    };
+    let drawn = report(&["class/one/x.ipynb", "class/two/x.ipynb"]);
+    assert!(drawn.starts_with("2 files in class, "), "{drawn}");
+    assert!(drawn.contains("\none/x.ipynb "), "{drawn}");
+    // `class` is no part of `classes`.
+    let drawn = report(&["class/x.ipynb", "classes/x.ipynb"]);
+    assert!(drawn.starts_with("2 files, "), "{drawn}");
+    assert!(drawn.contains("\nclass/x.ipynb "), "{drawn}");
+    assert!(!drawn.contains("failed"), "no cell failed: {drawn}");
+}
