@@ -300,17 +300,22 @@ impl Session {
             live.pause();
         }
         let out_of_memory = self.watcher.has_killed_since(oom_before);
-        let place = Place {
-            cell_name: &format!("In [{}]", self.execution_count),
-            code: &cell.rust,
-            compiled: engine.last_source(),
-            out_of_memory,
-            held: Held::of(
+        // Only a story of memory that ran out needs it, and reading it takes time.
+        let held = match evaluation.restarted || out_of_memory {
+            true => Held::of(
                 &evaluation.notes,
                 &self.watcher,
                 capture.as_ref(),
                 &heap_note,
             ),
+            false => Held::default(),
+        };
+        let place = Place {
+            cell_name: &format!("In [{}]", self.execution_count),
+            code: &cell.rust,
+            compiled: engine.last_source(),
+            out_of_memory,
+            held,
             has_run: evaluation
                 .notes
                 .last_words
