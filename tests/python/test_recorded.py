@@ -78,7 +78,7 @@ def test_the_cell_that_differs_is_marked_and_no_other(runs):
 
 def test_a_report_on_a_folder(runs, tmp_path):
     text = command("report", runs).stdout
-    assert text.startswith("3 files, 9 tracked cells, sorted by RAM peak\n")
+    assert text.startswith(f"3 files in {runs}, 9 tracked cells, sorted by RAM peak\n")
     assert max(map(len, text.splitlines())) <= 100
     output = tmp_path / "report.html"
     command("report", runs, "--sort", "kept", "--output", output)
