@@ -1,13 +1,12 @@
-//! Offers the pinned versions to Cargo each time that evcxr starts it.
+//! Stands in for Cargo each time that evcxr starts it: where Cargo would only start rustc, this does
+//! it (see `cell_compile.rs`); else it becomes Cargo, after it has offered the pinned versions.
 //!
 //! Cargo drops from the lock file what a session has no use for. evcxr lets it look at each new
 //! dependency alone and then at all together, so nothing that was put there before a cell is left
-//! when it matters. So where versions are pinned, this program stands in for Cargo, puts them back,
-//! and becomes Cargo.
+//! when it matters. So versions that are pinned are put back each time.
 //!
 //! evcxr looks for Cargo in `PATH`, and asks rustup before where there is one. A folder that comes
-//! first in `PATH` holds links of both names to this program. It is there only where versions are
-//! pinned.
+//! first in `PATH` holds links of both names to this program.
 
 use std::ffi::OsString;
 use std::os::unix::fs::symlink;
@@ -17,7 +16,9 @@ use std::process::Command;
 
 use anyhow::{Context, Result};
 
+use crate::cell_compile::{self, TRUE_RUSTC};
 use crate::pins;
+use crate::support::Support;
 use crate::toolchain::Toolchain;
 use crate::workdir::{STAND_INS, WorkDir};
 
@@ -37,70 +38,75 @@ pub fn stand_in() {
         return;
     };
     let folder = cells.with_file_name(STAND_INS);
-    let program = if name == Some(CARGO.as_ref()) {
-        let here = std::env::current_dir().ok();
-        // The kernel has made its cache that of all its children.
-        if here.is_some()
-            && here == cells.canonicalize().ok()
-            && let Some(cache) = dirs::cache_dir()
-        {
-            pins::offer(&cache, &cells.join(pins::FILE));
-        }
-        std::fs::read_link(folder.join(TRUE_CARGO)).ok()
+    let mut command = if name == Some(CARGO.as_ref()) {
+        Command::new(known(&folder.join(TRUE_CARGO)))
     } else if name == Some(RUSTUP.as_ref()) {
         if arguments == ["which", CARGO] {
             println!("{}", folder.join(CARGO).display());
             std::process::exit(0);
         }
-        elsewhere(RUSTUP, &folder)
+        if arguments == ["which", "rustc"] {
+            println!("{}", known(&folder.join(TRUE_RUSTC)).display());
+            std::process::exit(0);
+        }
+        Command::new(elsewhere(RUSTUP, &folder).unwrap_or_default())
     } else {
         return;
     };
-    let Some(program) = program else {
-        eprintln!("memtrack-kernel: the program that it stands in for was not found");
-        std::process::exit(127);
-    };
-    let error = Command::new(&program).args(arguments).exec();
-    eprintln!("memtrack-kernel: {}: {error}", program.display());
+    let here = std::env::current_dir().ok();
+    if name == Some(CARGO.as_ref()) && here.is_some() && here == cells.canonicalize().ok() {
+        cell_compile::in_place_of_cargo(&cells, &arguments, &mut command);
+        // The kernel has made its cache that of all its children.
+        if let Some(cache) = dirs::cache_dir() {
+            pins::offer(&cache, &cells.join(pins::FILE));
+        }
+    }
+    let error = command.args(arguments).exec();
+    eprintln!(
+        "memtrack-kernel: {}: {error}",
+        Path::new(command.get_program()).display()
+    );
     std::process::exit(126);
 }
 
-/// Stands in for Cargo from now on, if `cache` holds pinned versions.
+/// Where a link leads. Ends the process where there is none.
+fn known(link: &Path) -> PathBuf {
+    std::fs::read_link(link).unwrap_or_else(|error| {
+        eprintln!("memtrack-kernel: {}: {error}", link.display());
+        std::process::exit(127)
+    })
+}
+
+/// Stands in for Cargo and rustup from now on. `cache` is the kernel's folder for what outlives a
+/// session.
 ///
 /// # Errors
-/// Where the links cannot be made.
+/// Where there is no toolchain or the links cannot be made.
 pub fn prepare(cache: &Path, work_dir: &WorkDir, toolchain: &Toolchain) -> Result<()> {
     let folder = work_dir.stand_ins();
-    if !cache.join(pins::FILE).is_file() || folder.exists() {
-        return Ok(());
-    }
-    let Some(cargo) = true_cargo(toolchain) else {
-        return Ok(());
-    };
+    let cargo = toolchain.true_cargo().context("there is no cargo")?;
+    let rustc = toolchain.true_rustc().context("there is no rustc")?;
     let program = std::env::current_exe()?;
     let rustup = elsewhere(RUSTUP, &folder);
+    let support = Support::provide(cache, toolchain)
+        .inspect_err(|error| eprintln!("memtrack-kernel: cells compile slower: {error:#}"))
+        .ok();
     let make = || -> std::io::Result<()> {
+        let _ = std::fs::remove_dir_all(&folder);
         let draft = folder.with_extension("draft");
         std::fs::create_dir_all(&draft)?;
         symlink(&cargo, draft.join(TRUE_CARGO))?;
+        symlink(&rustc, draft.join(TRUE_RUSTC))?;
         symlink(&program, draft.join(CARGO))?;
         if rustup.is_some() {
             symlink(&program, draft.join(RUSTUP))?;
         }
+        if let Some(support) = &support {
+            symlink(support.folder(), draft.join(cell_compile::SUPPORT))?;
+        }
         std::fs::rename(draft, &folder)
     };
     make().with_context(|| format!("{} cannot be made", folder.display()))
-}
-
-/// Cargo where evcxr would find it: past rustup's proxy.
-fn true_cargo(toolchain: &Toolchain) -> Option<PathBuf> {
-    let asked = Command::new(RUSTUP).args(["which", CARGO]).output();
-    let path = asked
-        .ok()
-        .filter(|output| output.status.success())
-        .and_then(|output| String::from_utf8(output.stdout).ok())
-        .map(|text| PathBuf::from(text.trim()));
-    path.or_else(|| toolchain.cargo.clone())
 }
 
 /// A program in the folders of `PATH` but this one.

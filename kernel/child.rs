@@ -9,7 +9,7 @@
 //!   end is seen at once; the kernel forwards evcxr's notices (see `stream.rs`);
 //! - it dies with the kernel, and with all processes that the cells started.
 
-use std::ffi::c_void;
+use std::ffi::{OsStr, OsString, c_void};
 use std::fs::File;
 use std::io::{BufRead, Write};
 use std::os::fd::{AsRawFd, FromRawFd, OwnedFd, RawFd};
@@ -42,7 +42,7 @@ const INTERVAL_WITHOUT_CUDA: Duration = Duration::from_millis(20);
 type UserFunction = extern "C" fn(*mut c_void) -> *mut c_void;
 type FlushFunction = extern "C" fn();
 
-/// The last loaded library's function that flushes the stdout of the cells' own libstd.
+/// The function that flushes the stdout of the cells' own libstd.
 static FLUSH: AtomicUsize = AtomicUsize::new(0);
 
 /// Whether a tracked cell is being run.
@@ -77,6 +77,7 @@ fn serve() -> Result<()> {
     // SAFETY: the kernel left exactly these descriptors open for us; nobody else here uses them.
     let [page_fd, control, out, err] =
         [page_fd, control_fd, out_fd, err_fd].map(|fd| unsafe { OwnedFd::from_raw_fd(fd) });
+    let support = std::env::var_os(wire::ENV_SUPPORT);
     hide_from_cells()?;
     let page = PageMapping::from_file(File::from(page_fd))
         .context("the shared page cannot be mapped")?
@@ -105,6 +106,7 @@ fn serve() -> Result<()> {
         out: File::from(out),
         err: File::from(err),
         variables: std::ptr::null_mut(),
+        support,
     };
     for line in std::io::stdin().lock().lines() {
         cells.handle(&line.context("the kernel's end is gone")?)?;
@@ -120,6 +122,8 @@ struct Cells {
     out: File,
     err: File,
     variables: *mut c_void,
+    /// The library to load before the first cell.
+    support: Option<OsString>,
 }
 
 impl Cells {
@@ -138,16 +142,14 @@ impl Cells {
     }
 
     fn load_and_run(&mut self, library: &str, function: &str) -> Result<()> {
+        if let Some(support) = self.support.take() {
+            find_flush(&support);
+        }
         // SAFETY: runs the library's initialisers; it is what the user asked to run.
         let library = unsafe { libloading::Library::new(library) }
             .with_context(|| format!("the compiled cell {library} cannot be loaded"))?;
-        // SAFETY: evcxr gave the function this type; the hidden item of `engine.rs` the other.
-        let function: UserFunction = unsafe {
-            if let Ok(flush) = library.get::<FlushFunction>(wire::FLUSH_SYMBOL.as_bytes()) {
-                FLUSH.store(*flush as usize, Ordering::Release);
-            }
-            *library.get::<UserFunction>(function.as_bytes())?
-        };
+        // SAFETY: evcxr gave the function this type.
+        let function: UserFunction = unsafe { *library.get(function.as_bytes())? };
         let tracked = self.page.track.load(Ordering::Relaxed) != 0;
         IN_TRACKED_CELL.store(tracked, Ordering::Release);
         if tracked {
@@ -159,6 +161,22 @@ impl Cells {
         // Never unloaded: thread-local destructors and the user's values point into it.
         std::mem::forget(library);
         Ok(())
+    }
+}
+
+/// Loads the library that is compiled for the cells' libstd.
+fn find_flush(support: &OsStr) {
+    // SAFETY: the kernel had it compiled from `carried/cells`, which gives the function this type.
+    let found = unsafe {
+        libloading::Library::new(support).and_then(|library| {
+            let flush: FlushFunction = *library.get(wire::FLUSH_SYMBOL.as_bytes())?;
+            FLUSH.store(flush as usize, Ordering::Release);
+            std::mem::forget(library);
+            Ok(())
+        })
+    };
+    if let Err(error) = found {
+        eprintln!("memtrack-kernel: unfinished lines show late: {error}");
     }
 }
 
@@ -253,6 +271,7 @@ fn hide_from_cells() -> Result<()> {
         }
         std::env::remove_var(IS_RUNTIME);
         std::env::remove_var(wire::ENV_FDS);
+        std::env::remove_var(wire::ENV_SUPPORT);
     }
     Ok(())
 }

@@ -2,6 +2,7 @@
 //! bring it up.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::path::PathBuf;
 use std::sync::Arc;
 
 use anyhow::{Context, Result, anyhow};
@@ -16,7 +17,7 @@ use crate::output::FrontEnd;
 use crate::recipes;
 use crate::std_source;
 use crate::toolchain::Toolchain;
-use crate::wire::FLUSH_SYMBOL;
+use crate::wire;
 use crate::workdir::{self, WorkDir};
 
 /// MiB of compiled dependencies that are kept for later sessions.
@@ -41,6 +42,8 @@ pub struct Engine {
     context: CommandContext,
     link: Arc<Link>,
     interrupter: Arc<Interrupter>,
+    /// The file that leaves it to evcxr how values are shown.
+    evcxr_display: PathBuf,
 }
 
 impl Engine {
@@ -57,10 +60,10 @@ impl Engine {
         if let Err(error) = std_source::provide(&work_dir.std_source(), toolchain) {
             eprintln!("memtrack-kernel: types of std may be unknown: {error:#}");
         }
-        if let Some(cache) = workdir::cache_dir() {
-            cargo_stand_in::prepare(&cache, work_dir, toolchain)?;
-        }
+        let cache = workdir::cache_dir().unwrap_or_else(|| work_dir.path().to_owned());
+        cargo_stand_in::prepare(&cache, work_dir, toolchain)?;
         let mut command = link.command()?;
+        command.env(wire::ENV_SUPPORT, work_dir.support().library());
         let cuda = CudaToolkit::find();
         let cudarc = recipes::cudarc_number(&cuda);
         work_dir.configure_cargo(&cuda, cudarc)?;
@@ -79,14 +82,18 @@ impl Engine {
             context: CommandContext::with_eval_context(context),
             link,
             interrupter,
+            evcxr_display: work_dir.evcxr_display(),
         };
-        if let Some(cache) = workdir::cache_dir() {
-            cache_lock::mend_counts(&cache);
-        }
+        cache_lock::mend_counts(&cache);
         engine.set_up(&format!(":cache {CACHE_MIB}"))?;
-        engine.set_up(&hidden_item())?;
-        if let Err(error) = engine.set_up(":load_config --quiet") {
-            eprintln!("memtrack-kernel: init.evcxr or evcxr.toml: {error:#}");
+        match engine.context.execute(":load_config --quiet") {
+            Ok(outputs) => {
+                let said = outputs.get("text/plain").unwrap_or_default();
+                if ["Output format: ", "Types: "].iter().any(|it| said.contains(it)) {
+                    engine.leave_display_to_evcxr();
+                }
+            }
+            Err(error) => eprintln!("memtrack-kernel: init.evcxr or evcxr.toml: {error}"),
         }
         Ok(engine)
     }
@@ -99,6 +106,9 @@ impl Engine {
 
     /// Evaluates a cell. Its output goes to `front_end` as it comes.
     pub fn evaluate(&mut self, code: &str, front_end: &Arc<dyn FrontEnd>) -> Evaluation {
+        if chooses_format(code) {
+            self.leave_display_to_evcxr();
+        }
         let before = self.variables();
         let children = self.link.children_started();
         self.link.begin_cell(Arc::clone(front_end));
@@ -131,7 +141,6 @@ impl Engine {
             .filter(|name| !after.contains(name))
             .filter(|name| restarted || notes.lost_variables.contains(name))
             .collect();
-        self.restore_hidden_item();
         Evaluation {
             result,
             notes,
@@ -147,12 +156,8 @@ impl Engine {
     /// Where the code cannot be analysed.
     pub fn completions(&mut self, code: &str, offset: usize) -> Result<Completions> {
         let context = &mut self.context;
-        let mut completions = catch_unwind(AssertUnwindSafe(|| context.completions(code, offset)))
-            .map_err(|_| anyhow!(INTERNAL_PANIC))??;
-        completions
-            .completions
-            .retain(|completion| !completion.code.starts_with(FLUSH_SYMBOL));
-        Ok(completions)
+        catch_unwind(AssertUnwindSafe(|| context.completions(code, offset)))
+            .map_err(|_| anyhow!(INTERNAL_PANIC))?
     }
 
     /// Plain text and HTML about the expression that ends at a byte offset.
@@ -203,14 +208,11 @@ impl Engine {
             .map_err(|error| anyhow!("{error}"))
     }
 
-    /// `:clear` takes the hidden item away with all others.
-    fn restore_hidden_item(&mut self) {
-        let there = self
-            .context
-            .defined_item_names()
-            .any(|name| name == FLUSH_SYMBOL);
-        if !there && let Err(error) = self.set_up(&hidden_item()) {
-            eprintln!("memtrack-kernel: unfinished lines may show late: {error:#}");
+    /// Has values shown by evcxr's own code, which compiles such a cell twice but knows the format
+    /// that the user has chosen.
+    fn leave_display_to_evcxr(&self) {
+        if let Err(error) = std::fs::write(&self.evcxr_display, "") {
+            eprintln!("memtrack-kernel: values are shown in the usual format: {error}");
         }
     }
 }
@@ -218,11 +220,9 @@ impl Engine {
 const INTERNAL_PANIC: &str = "evcxr failed internally; its log has the details. The session goes \
      on; if later cells fail too, restart the kernel";
 
-/// The cells' libstd is a library of its own, with a stdout buffer that only code compiled for it
-/// can reach. So every cell carries this function, and our child calls it.
-fn hidden_item() -> String {
-    format!(
-        "#[unsafe(no_mangle)] pub extern \"C\" fn {FLUSH_SYMBOL}() {{ \
-         let _ = std::io::Write::flush(&mut std::io::stdout()); }}"
-    )
+/// Whether a cell has commands of evcxr that choose how values are shown.
+fn chooses_format(code: &str) -> bool {
+    code.lines()
+        .map(str::trim_start)
+        .any(|line| line.starts_with(":fmt") || line.starts_with(":types"))
 }

@@ -59,6 +59,21 @@ impl Toolchain {
         toolchain
     }
 
+    /// Cargo itself rather than rustup's proxy, which takes 10 ms to find it.
+    pub fn true_cargo(&self) -> Option<PathBuf> {
+        self.program("cargo").or_else(|| self.cargo.clone())
+    }
+
+    /// The compiler itself rather than rustup's proxy.
+    pub fn true_rustc(&self) -> Option<PathBuf> {
+        self.program("rustc").or_else(|| self.rustc.clone())
+    }
+
+    fn program(&self, name: &str) -> Option<PathBuf> {
+        let path = self.sysroot.as_ref()?.join("bin").join(name);
+        path.is_file().then_some(path)
+    }
+
     /// What is missing for compiling cells, each with what cures it. Empty if all is there.
     pub fn problems(&self) -> Vec<String> {
         let rustup = format!(

@@ -17,7 +17,10 @@ pub const ENV_FDS: &str = "MEMTRACK_FDS";
 /// Written by the child into both output pipes when the user's function came back.
 pub const DONE: &[u8] = b"\0memtrack-done\0";
 
-/// Name of the function in each cell's library that flushes the stdout of the cells' libstd.
+/// Environment variable with the path of the library in which the child finds [`FLUSH_SYMBOL`].
+pub const ENV_SUPPORT: &str = "MEMTRACK_SUPPORT";
+
+/// Name of the function that flushes the stdout of the cells' libstd.
 pub const FLUSH_SYMBOL: &str = "memtrack_flush_stdout";
 
 const HELLO: u8 = 1;

@@ -12,8 +12,10 @@ use anyhow::{Context, Result};
 use memtrack::cuda_toolkit::CudaToolkit;
 
 use crate::cargo_config;
+use crate::cell_compile;
 use crate::pins;
 use crate::std_source;
+use crate::support::Support;
 use crate::toolchain::Toolchain;
 
 /// What the names of kernels' folders begin with.
@@ -107,6 +109,17 @@ impl WorkDir {
     /// needed.
     pub fn stand_ins(&self) -> PathBuf {
         self.path.join(STAND_INS)
+    }
+
+    /// What cells are linked with. What it names is not there where it could not be made.
+    pub fn support(&self) -> Support {
+        let link = self.stand_ins().join(cell_compile::SUPPORT);
+        Support::at(std::fs::read_link(&link).unwrap_or(link))
+    }
+
+    /// The file that leaves it to evcxr how values are shown.
+    pub fn evcxr_display(&self) -> PathBuf {
+        self.stand_ins().join(cell_compile::EVCXR_DISPLAY)
     }
 
     /// Cargo's lock file of the crate that evcxr makes of cells.

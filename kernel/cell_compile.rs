@@ -1,0 +1,355 @@
+//! Compiles the crate that evcxr makes of a cell, in Cargo's place where Cargo would only start rustc
+//! as it did for the cell before.
+//!
+//! Cargo needs 20 ms to find out that only `src/lib.rs` has changed, the C compiler 10 ms to call the
+//! linker, and rustc more than both to compile once more what every cell has. So when Cargo starts
+//! rustc for a cell, this program, which stands in for rustc, notes how; and when evcxr starts Cargo
+//! for the next, this program, which stands in for Cargo, starts rustc so if nothing that Cargo looks
+//! at has changed since.
+
+use std::collections::BTreeSet;
+use std::ffi::OsString;
+use std::hash::{DefaultHasher, Hash, Hasher};
+use std::io::Write;
+use std::os::unix::process::{CommandExt, ExitStatusExt};
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output, Stdio};
+
+use anyhow::{Context, Result};
+use serde::{Deserialize, Serialize};
+
+use crate::cell_source;
+use crate::pins;
+use crate::progress::CELL_CRATE;
+use crate::support::Support;
+use crate::workdir::STAND_INS;
+
+/// Tells the stand-in for rustc what it is to note the invocation under.
+const KEY: &str = "MEMTRACK_CELL_KEY";
+/// Tells it the names of the variables that are not Cargo's.
+const NAMES: &str = "MEMTRACK_CELL_VARIABLES";
+/// Set by evcxr for those who stand in for rustc.
+const WRAPPER: &str = "EVCXR_RUSTC_WRAPPER";
+/// Where evcxr reads which library was made. Set by evcxr.
+const LIBRARY: &str = "EVCXR_EXECUTION_SO_PATH";
+
+/// The link to the folder of [`Support`], among the stand-ins.
+pub const SUPPORT: &str = "support";
+/// The link to the rustc that it was made for.
+pub const TRUE_RUSTC: &str = "true-rustc";
+/// There if values are to be shown by evcxr's own code: the user has chosen another format.
+pub const EVCXR_DISPLAY: &str = "evcxr-display";
+
+/// Code longer than this, in bytes, is compiled as evcxr has it, in parts and incrementally: that
+/// pays where there is much. Below it, it costs more than it saves.
+const LONG: usize = 100_000;
+
+const SOURCE: &str = "src/lib.rs";
+
+/// How Cargo starts rustc for a cell.
+#[derive(Serialize, Deserialize)]
+struct Invocation {
+    /// What Cargo was asked and with what configuration.
+    key: u64,
+    /// The lock file.
+    lock: u64,
+    rustc: String,
+    arguments: Vec<String>,
+    /// What Cargo adds to the environment.
+    variables: Vec<(String, String)>,
+}
+
+/// Where this process stands in for rustc and is to compile a cell: does it, and does not return.
+/// Else does nothing.
+pub fn as_rustc() {
+    let Some(cells) = std::env::var_os("EVCXR_TMPDIR").map(PathBuf::from) else {
+        return;
+    };
+    let wraps = std::env::var_os(WRAPPER).is_some();
+    let key = std::env::var(KEY).ok().and_then(|key| key.parse().ok());
+    if !wraps && key.is_none() {
+        return;
+    }
+    let given: Vec<OsString> = std::env::args_os().skip(1).collect();
+    let Some((rustc, arguments)) = given.split_first() else {
+        return;
+    };
+    let texts: Option<Vec<String>> = arguments
+        .iter()
+        .map(|argument| argument.to_str().map(str::to_owned))
+        .collect();
+    if let (Some(rustc), Some(arguments)) = (rustc.to_str(), texts)
+        && makes_cell(&arguments)
+    {
+        let invocation = Invocation {
+            key: key.unwrap_or_default(),
+            lock: hash_of_file(&cells.join(pins::FILE)),
+            rustc: rustc.to_owned(),
+            arguments,
+            variables: variables_of_cargo(),
+        };
+        let output = invocation.compile(&cells);
+        if key.is_some() && output.as_ref().is_ok_and(|output| output.status.success()) {
+            invocation.note(&cells);
+        }
+        pass_on(output, false);
+    }
+    if !wraps {
+        // Only evcxr's own stand-in knows what to do with other crates; here it is not wanted.
+        let error = Command::new(rustc).args(arguments).exec();
+        eprintln!("memtrack-kernel: rustc cannot be started: {error}");
+        std::process::exit(1);
+    }
+}
+
+/// Where this process stands in for Cargo, in the folder of the cells' crate, and is to do what it
+/// did for the last cell: does it, and does not return. Else has Cargo's children note what they do.
+pub fn in_place_of_cargo(cells: &Path, arguments: &[OsString], cargo: &mut Command) {
+    let builds = arguments.iter().any(|argument| argument == "build");
+    if !builds || has_foreign_paths(cells) {
+        return;
+    }
+    let key = key(cells, arguments);
+    let noted = Invocation::noted(cells);
+    if let Some(invocation) = noted
+        && invocation.key == key
+        && invocation.lock == hash_of_file(&cells.join(pins::FILE))
+    {
+        pass_on(invocation.compile(cells), true);
+    }
+    let names: Vec<String> = std::env::vars_os()
+        .filter_map(|(name, _)| name.into_string().ok())
+        .collect();
+    cargo.env(KEY, key.to_string()).env(NAMES, names.join("\n"));
+    if std::env::var_os("RUSTC_WRAPPER").is_none()
+        && let Ok(program) = std::env::current_exe()
+    {
+        cargo.env("RUSTC_WRAPPER", program);
+    }
+}
+
+impl Invocation {
+    fn file(cells: &Path) -> PathBuf {
+        cells.with_file_name("cell.json")
+    }
+
+    fn noted(cells: &Path) -> Option<Invocation> {
+        let text = std::fs::read(Invocation::file(cells)).ok()?;
+        serde_json::from_slice(&text).ok()
+    }
+
+    fn note(&self, cells: &Path) {
+        let write = || -> Result<()> {
+            let file = Invocation::file(cells);
+            let draft = file.with_extension("draft");
+            std::fs::write(&draft, serde_json::to_vec(self)?)?;
+            Ok(std::fs::rename(draft, file)?)
+        };
+        if let Err(error) = write() {
+            eprintln!("memtrack-kernel: cells are compiled by way of Cargo: {error:#}");
+        }
+    }
+
+    /// Starts rustc, a second time where the first failed for what was changed here.
+    fn compile(&self, cells: &Path) -> Result<Output> {
+        let stand_ins = cells.with_file_name(STAND_INS);
+        let support = self.support(&stand_ins);
+        let mut own = Vec::new();
+        let mut displays = false;
+        let mut text = String::new();
+        if let Some(support) = &support {
+            let source = cells.join(SOURCE);
+            text = std::fs::read_to_string(&source).context("the code of the cell")?;
+            let shorter = cell_source::with_compiled_runtime(&text);
+            let needs_crate = shorter.is_some();
+            text = shorter.unwrap_or(text);
+            let shown = match stand_ins.join(EVCXR_DISPLAY).exists() {
+                true => None,
+                false => cell_source::with_display(&text),
+            };
+            displays = shown.is_some();
+            if needs_crate || displays {
+                std::fs::write(&source, shown.as_ref().unwrap_or(&text))?;
+                own.push("--extern".to_owned());
+                own.push(format!("{}={}", cell_source::CRATE, support.rlib().display()));
+            }
+        }
+        let direct = support.as_ref().and_then(|it| it.linker()).filter(|_| {
+            self.arguments
+                .iter()
+                .all(|it| it != "--extern" && !it.contains("linker") && !it.contains("link-arg"))
+        });
+        let linking: Vec<String> = direct.iter().flat_map(linker_arguments).collect();
+        let is_long = text.len() > LONG;
+        let run = |own: &[String], linking: &[String]| self.run(cells, is_long, own, linking);
+        let mut output = run(&own, &linking)?;
+        let messages = String::from_utf8_lossy(&output.stderr);
+        if displays && cell_source::is_ambiguous(&messages) {
+            std::fs::write(cells.join(SOURCE), &text)?;
+            output = run(&own, &linking)?;
+        }
+        if direct.is_some() && String::from_utf8_lossy(&output.stderr).contains("linking with `") {
+            let again = run(&own, &[])?;
+            // Where it fails the other way too, it is the user's code.
+            if again.status.success() && let Some(support) = &support {
+                support.forget_linker();
+            }
+            output = again;
+        }
+        if output.status.success()
+            && let Some(file) = std::env::var_os(LIBRARY)
+        {
+            let folder = self.value("--out-dir").unwrap_or_default();
+            std::fs::write(file, format!("{folder}/lib{CELL_CRATE}.so"))?;
+        }
+        Ok(output)
+    }
+
+    fn run(
+        &self,
+        cells: &Path,
+        is_long: bool,
+        own: &[String],
+        linking: &[String],
+    ) -> Result<Output> {
+        let mut command = Command::new(&self.rustc);
+        command.current_dir(cells).stdin(Stdio::null());
+        command.env_remove(KEY).env_remove(NAMES);
+        // A jobserver that was Cargo's is gone.
+        for name in ["CARGO_MAKEFLAGS", "MAKEFLAGS", "MFLAGS"] {
+            command.env_remove(name);
+        }
+        command.envs(self.variables.iter().map(|(name, value)| (name, value)));
+        let mut given = self.arguments.iter().peekable();
+        while let Some(argument) = given.next() {
+            let replaced = argument == "-C"
+                && given.peek().is_some_and(|it| {
+                    it.starts_with("incremental=") || it.starts_with("codegen-units=")
+                });
+            if replaced && !is_long && !own.is_empty() {
+                given.next();
+            } else {
+                command.arg(argument);
+            }
+        }
+        if !is_long && !own.is_empty() {
+            command.args(["-C", "codegen-units=1"]);
+        }
+        command.args(own).args(linking);
+        command.output().context("rustc cannot be started")
+    }
+
+    /// What cells are linked with, if it is for this rustc.
+    fn support(&self, stand_ins: &Path) -> Option<Support> {
+        let rustc = stand_ins.join(TRUE_RUSTC).canonicalize().ok()?;
+        let same = Path::new(&self.rustc).canonicalize().ok()? == rustc;
+        let folder = std::fs::read_link(stand_ins.join(SUPPORT)).ok()?;
+        same.then(|| Support::at(folder))
+    }
+
+    fn value(&self, name: &str) -> Option<&str> {
+        let at = self.arguments.iter().position(|it| it == name)?;
+        self.arguments.get(at + 1).map(String::as_str)
+    }
+}
+
+/// Whether rustc is to make a library of a cell, and not to look only for errors in it.
+fn makes_cell(arguments: &[String]) -> bool {
+    let named = arguments
+        .windows(2)
+        .any(|pair| pair[0] == "--crate-name" && pair[1] == CELL_CRATE);
+    let links = arguments
+        .iter()
+        .any(|it| it.starts_with("--emit=") && it.contains("link"));
+    named && links && arguments.iter().any(|it| it == SOURCE)
+}
+
+fn linker_arguments(linker: &crate::support::Linker) -> Vec<String> {
+    let mut arguments = vec![
+        "-C".to_owned(),
+        format!("linker={}", linker.program.display()),
+        "-C".to_owned(),
+        "linker-flavor=ld".to_owned(),
+    ];
+    for folder in &linker.folders {
+        arguments.push(format!("-Lnative={}", folder.display()));
+    }
+    arguments
+}
+
+/// What Cargo has added to the environment of this process.
+fn variables_of_cargo() -> Vec<(String, String)> {
+    let names = std::env::var(NAMES).unwrap_or_default();
+    let names: BTreeSet<&str> = names.lines().collect();
+    std::env::vars_os()
+        .filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?)))
+        .filter(|(name, _)| !names.contains(name.as_str()))
+        .filter(|(name, _)| name != KEY && name != NAMES && !name.ends_with("MAKEFLAGS"))
+        .collect()
+}
+
+/// Stands for all that Cargo looks at before it starts rustc, but the lock file.
+fn key(cells: &Path, arguments: &[OsString]) -> u64 {
+    let mut hasher = DefaultHasher::new();
+    arguments.hash(&mut hasher);
+    let mut variables: Vec<_> = std::env::vars_os().collect();
+    variables.sort();
+    variables.hash(&mut hasher);
+    let home = std::env::var_os("CARGO_HOME").map(PathBuf::from);
+    let home = home.or_else(|| Some(dirs::home_dir()?.join(".cargo")));
+    let mut files = vec![cells.join("Cargo.toml")];
+    let folders = cells.ancestors().map(|folder| folder.join(".cargo"));
+    for folder in folders.chain(home) {
+        files.extend([folder.join("config.toml"), folder.join("config")]);
+    }
+    for file in files {
+        std::fs::read(file).ok().hash(&mut hasher);
+    }
+    hasher.finish()
+}
+
+fn hash_of_file(file: &Path) -> u64 {
+    let mut hasher = DefaultHasher::new();
+    std::fs::read(file).ok().hash(&mut hasher);
+    hasher.finish()
+}
+
+/// Whether the cells depend on a crate in a folder of the user, who may change it: only Cargo knows
+/// whether that must be compiled again.
+fn has_foreign_paths(cells: &Path) -> bool {
+    let text = std::fs::read_to_string(cells.join("Cargo.toml")).unwrap_or_default();
+    if !text.contains("path") {
+        return false;
+    }
+    let Ok(manifest) = text.parse::<toml::Table>() else {
+        return true;
+    };
+    let dependencies = manifest.get("dependencies").and_then(|it| it.as_table());
+    dependencies.into_iter().flatten().any(|(_, dependency)| {
+        let path = dependency.get("path").and_then(|path| path.as_str());
+        path.is_some_and(|path| !cells.join(path).starts_with(cells))
+    })
+}
+
+/// Ends as rustc has, or as Cargo would.
+fn pass_on(output: Result<Output>, as_cargo: bool) -> ! {
+    let output = output.unwrap_or_else(|error| {
+        eprintln!("memtrack-kernel: {error:#}");
+        std::process::exit(1);
+    });
+    let _ = std::io::stdout().write_all(&output.stdout);
+    let _ = std::io::stderr().write_all(&output.stderr);
+    if let Some(signal) = output.status.signal() {
+        if as_cargo {
+            // As Cargo says it: it tells the user's interrupt from lack of memory.
+            eprintln!("process didn't exit successfully: rustc ({})", output.status);
+        } else {
+            // SAFETY: ends this process as rustc ended.
+            unsafe {
+                libc::signal(signal, libc::SIG_DFL);
+                libc::raise(signal);
+            }
+        }
+    }
+    std::process::exit(output.status.code().unwrap_or(1))
+}

@@ -1,0 +1,52 @@
+//! What is changed in the code that evcxr makes of a cell before rustc gets it. No line moves: evcxr
+//! finds the user's code by its line.
+
+use sha2::{Digest, Sha256};
+
+/// The crate that cells refer to: see `carried/cells`.
+pub const CRATE: &str = "memtrack_cells";
+
+/// The first line of the module by which evcxr's code keeps variables, and what there is of it.
+const RUNTIME: &str = "mod evcxr_internal_runtime {\n";
+const RUNTIME_LINES: usize = 81;
+const RUNTIME_SHA256: &str = "6aec0f4358cddd3961f5bd78c9f4f5fbd93761cd0efd856fd903ca5f896d7d64";
+
+/// How evcxr's code ends that tries to show the last expression by a method of its type.
+const DISPLAY: &str = ").evcxr_display();\n";
+
+/// The code with what [`CRATE`] has left out. `None` where there is nothing to leave out.
+pub fn with_compiled_runtime(code: &str) -> Option<String> {
+    let start = code.find(&format!("\n{RUNTIME}"))? + 1;
+    let length: usize = code[start..]
+        .split_inclusive('\n')
+        .take(RUNTIME_LINES)
+        .map(str::len)
+        .sum();
+    let (before, rest) = code.split_at(start);
+    let (runtime, after) = rest.split_at(length);
+    // Another version of evcxr may have another; then it is compiled with the cell.
+    let sum: String = Sha256::digest(runtime)
+        .iter()
+        .map(|byte| format!("{byte:02x}"))
+        .collect();
+    (sum == RUNTIME_SHA256).then(|| {
+        let lines = "\n".repeat(RUNTIME_LINES);
+        format!("{before}use ::{CRATE}::evcxr_internal_runtime;{lines}{after}")
+    })
+}
+
+/// The code with a trait in scope that shows all that is `Debug`, so that it need not be compiled a
+/// second time where the type of the last expression has no method for that. `None` where the code
+/// shows nothing.
+pub fn with_display(code: &str) -> Option<String> {
+    code.contains(DISPLAY)
+        .then(|| format!("{code}#[allow(unused_imports)] use ::{CRATE}::Display as _;\n"))
+}
+
+/// Whether the trait of [`with_display`] was in the way: the user's code has one with a method of the
+/// same name.
+pub fn is_ambiguous(messages: &str) -> bool {
+    messages
+        .lines()
+        .any(|line| line.contains("\"E0034\"") && line.contains("evcxr_display"))
+}
