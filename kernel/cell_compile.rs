@@ -22,12 +22,15 @@ use crate::cell_source;
 use crate::pins;
 use crate::progress::CELL_CRATE;
 use crate::support::Support;
+use crate::type_probe;
 use crate::workdir::STAND_INS;
 
 /// Tells the stand-in for rustc what it is to note the invocation under.
 const KEY: &str = "MEMTRACK_CELL_KEY";
 /// Tells it the names of the variables that are not Cargo's.
 const NAMES: &str = "MEMTRACK_CELL_VARIABLES";
+/// Tells it the file in which to keep the invocation for later sessions.
+const KEPT: &str = "MEMTRACK_CELL_KEPT";
 /// Set by evcxr for those who stand in for rustc.
 const WRAPPER: &str = "EVCXR_RUSTC_WRAPPER";
 /// Where evcxr reads which library was made. Set by evcxr.
@@ -40,11 +43,18 @@ pub const TRUE_RUSTC: &str = "true-rustc";
 /// There if values are to be shown by evcxr's own code: the user has chosen another format.
 pub const EVCXR_DISPLAY: &str = "evcxr-display";
 
+/// There while the kernel asks for types.
+pub const TYPES: &str = "types";
+
 /// Code longer than this, in bytes, is compiled as evcxr has it, in parts and incrementally: that
 /// pays where there is much. Below it, it costs more than it saves.
 const LONG: usize = 100_000;
 
 const SOURCE: &str = "src/lib.rs";
+const MANIFEST: &str = "Cargo.toml";
+
+/// Stands for the folder of the cells' crate in what is kept for later sessions.
+const CELLS: &str = "<cells>";
 
 /// How Cargo starts rustc for a cell.
 #[derive(Serialize, Deserialize)]
@@ -90,7 +100,8 @@ pub fn as_rustc() {
         };
         let output = invocation.compile(&cells);
         if key.is_some() && output.as_ref().is_ok_and(|output| output.status.success()) {
-            invocation.note(&cells);
+            let kept = std::env::var_os(KEPT).map(PathBuf::from);
+            invocation.note(&cells, kept.as_deref());
         }
         pass_on(output, false);
     }
@@ -105,22 +116,41 @@ pub fn as_rustc() {
 /// Where this process stands in for Cargo, in the folder of the cells' crate, and is to do what it
 /// did for the last cell: does it, and does not return. Else has Cargo's children note what they do.
 pub fn in_place_of_cargo(cells: &Path, arguments: &[OsString], cargo: &mut Command) {
-    let builds = arguments.iter().any(|argument| argument == "build");
-    if !builds || has_foreign_paths(cells) {
+    let probes = cells.with_file_name(STAND_INS).join(TYPES).exists();
+    let Some(command) = arguments
+        .iter()
+        .position(|it| it == "build" || it == "check")
+    else {
+        return;
+    };
+    if arguments[command] == "check" && !probes || has_foreign_paths(cells) {
         return;
     }
+    let mut arguments = arguments.to_vec();
+    arguments[command] = "build".into();
+    let arguments = &arguments[..];
     let key = key(cells, arguments);
-    let noted = Invocation::noted(cells);
-    if let Some(invocation) = noted
-        && invocation.key == key
-        && invocation.lock == hash_of_file(&cells.join(pins::FILE))
-    {
-        pass_on(invocation.compile(cells), true);
+    let noted = Invocation::read(&Invocation::file(cells))
+        .filter(|noted| noted.key == key && noted.lock == hash_of_file(&cells.join(pins::FILE)));
+    if let Some(invocation) = noted.or_else(|| Invocation::of_earlier_session(cells, arguments)) {
+        let output = match probes {
+            true => invocation.tell_types(cells),
+            false => invocation.compile(cells),
+        };
+        pass_on(output, true);
+    }
+    if probes {
+        std::process::exit(1);
     }
     let names: Vec<String> = std::env::vars_os()
         .filter_map(|(name, _)| name.into_string().ok())
         .collect();
     cargo.env(KEY, key.to_string()).env(NAMES, names.join("\n"));
+    if let Ok(support) = std::fs::read_link(cells.with_file_name(STAND_INS).join(SUPPORT))
+        && let Some(kept) = Invocation::kept(&support, cells, arguments)
+    {
+        cargo.env(KEPT, kept);
+    }
     if std::env::var_os("RUSTC_WRAPPER").is_none()
         && let Ok(program) = std::env::current_exe()
     {
@@ -133,19 +163,52 @@ impl Invocation {
         cells.with_file_name("cell.json")
     }
 
-    fn noted(cells: &Path) -> Option<Invocation> {
-        let text = std::fs::read(Invocation::file(cells)).ok()?;
-        serde_json::from_slice(&text).ok()
+    fn read(file: &Path) -> Option<Invocation> {
+        serde_json::from_slice(&std::fs::read(file).ok()?).ok()
     }
 
-    fn note(&self, cells: &Path) {
-        let write = || -> Result<()> {
-            let file = Invocation::file(cells);
-            let draft = file.with_extension("draft");
-            std::fs::write(&draft, serde_json::to_vec(self)?)?;
-            Ok(std::fs::rename(draft, file)?)
+    /// How an earlier session started rustc for cells without dependencies.
+    fn of_earlier_session(cells: &Path, arguments: &[OsString]) -> Option<Invocation> {
+        let folder = std::fs::read_link(cells.with_file_name(STAND_INS).join(SUPPORT)).ok()?;
+        let kept = Invocation::read(&Invocation::kept(&folder, cells, arguments)?)?;
+        Some(kept.with_each_text(|text| text.replace(CELLS, &cells.to_string_lossy())))
+    }
+
+    /// The file in which the invocation is kept for later sessions. `None` with dependencies.
+    fn kept(support: &Path, cells: &Path, arguments: &[OsString]) -> Option<PathBuf> {
+        let manifest = std::fs::read_to_string(cells.join(MANIFEST)).ok()?;
+        let key = general_key(cells, arguments);
+        let has_none = manifest.trim_end().ends_with("[dependencies]");
+        has_none.then(|| support.join(format!("cell-{key:016x}.json")))
+    }
+
+    fn with_each_text(mut self, change: impl Fn(&str) -> String) -> Invocation {
+        for text in &mut self.arguments {
+            *text = change(text);
+        }
+        for (_, text) in &mut self.variables {
+            *text = change(text);
+        }
+        self
+    }
+
+    /// Notes it for the next cell, and where `kept` says for later sessions.
+    fn note(self, cells: &Path, kept: Option<&Path>) {
+        let write = |invocation: &Invocation, file: &Path| -> Result<()> {
+            let folder = file.parent().unwrap_or(cells);
+            let mut draft = tempfile::NamedTempFile::new_in(folder)?;
+            serde_json::to_writer(&mut draft, invocation)?;
+            draft.persist(file)?;
+            Ok(())
         };
-        if let Err(error) = write() {
+        let mut result = write(&self, &Invocation::file(cells));
+        if let Some(kept) = kept
+            && let Some(cells) = cells.to_str()
+        {
+            let general = self.with_each_text(|text| text.replace(cells, CELLS));
+            result = result.and(write(&general, kept));
+        }
+        if let Err(error) = result {
             eprintln!("memtrack-kernel: cells are compiled by way of Cargo: {error:#}");
         }
     }
@@ -171,7 +234,11 @@ impl Invocation {
             if needs_crate || displays {
                 std::fs::write(&source, shown.as_ref().unwrap_or(&text))?;
                 own.push("--extern".to_owned());
-                own.push(format!("{}={}", cell_source::CRATE, support.rlib().display()));
+                own.push(format!(
+                    "{}={}",
+                    cell_source::CRATE,
+                    support.rlib().display()
+                ));
             }
         }
         let direct = support.as_ref().and_then(|it| it.linker()).filter(|_| {
@@ -191,7 +258,9 @@ impl Invocation {
         if direct.is_some() && String::from_utf8_lossy(&output.stderr).contains("linking with `") {
             let again = run(&own, &[])?;
             // Where it fails the other way too, it is the user's code.
-            if again.status.success() && let Some(support) = &support {
+            if again.status.success()
+                && let Some(support) = &support
+            {
                 support.forget_linker();
             }
             output = again;
@@ -205,6 +274,20 @@ impl Invocation {
         Ok(output)
     }
 
+    /// Has rustc tell the types of variables, as errors.
+    fn tell_types(mut self, cells: &Path) -> Result<Output> {
+        let source = cells.join(SOURCE);
+        let text = std::fs::read_to_string(&source).context("the code of the cell")?;
+        let asking = type_probe::asking(&text).context("it does not keep variables")?;
+        std::fs::write(&source, asking)?;
+        for argument in &mut self.arguments {
+            if argument.starts_with("--emit=") {
+                "--emit=metadata".clone_into(argument);
+            }
+        }
+        self.run(cells, false, &["--cap-lints=allow".to_owned()], &[])
+    }
+
     fn run(
         &self,
         cells: &Path,
@@ -214,10 +297,15 @@ impl Invocation {
     ) -> Result<Output> {
         let mut command = Command::new(&self.rustc);
         command.current_dir(cells).stdin(Stdio::null());
-        command.env_remove(KEY).env_remove(NAMES);
+        for name in [KEY, NAMES, KEPT] {
+            command.env_remove(name);
+        }
         // A jobserver that was Cargo's is gone.
         for name in ["CARGO_MAKEFLAGS", "MAKEFLAGS", "MFLAGS"] {
             command.env_remove(name);
+        }
+        if let Some(folder) = self.value("--out-dir") {
+            std::fs::create_dir_all(folder)?;
         }
         command.envs(self.variables.iter().map(|(name, value)| (name, value)));
         let mut given = self.arguments.iter().peekable();
@@ -284,28 +372,53 @@ fn variables_of_cargo() -> Vec<(String, String)> {
     std::env::vars_os()
         .filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?)))
         .filter(|(name, _)| !names.contains(name.as_str()))
-        .filter(|(name, _)| name != KEY && name != NAMES && !name.ends_with("MAKEFLAGS"))
+        .filter(|(name, _)| ![KEY, NAMES, KEPT].contains(&name.as_str()))
+        .filter(|(name, _)| !name.ends_with("MAKEFLAGS") && name != "LD_LIBRARY_PATH")
         .collect()
 }
 
 /// Stands for all that Cargo looks at before it starts rustc, but the lock file.
 fn key(cells: &Path, arguments: &[OsString]) -> u64 {
     let mut hasher = DefaultHasher::new();
-    arguments.hash(&mut hasher);
-    let mut variables: Vec<_> = std::env::vars_os().collect();
+    let mut variables: Vec<_> = std::env::vars_os()
+        .filter(|(name, _)| name != LIBRARY)
+        .collect();
     variables.sort();
     variables.hash(&mut hasher);
+    hash_configuration(cells, arguments, &mut hasher);
+    hasher.finish()
+}
+
+/// The same without what differs between sessions and says nothing to Cargo.
+fn general_key(cells: &Path, arguments: &[OsString]) -> u64 {
+    const OF_SESSION: [&str; 3] = ["RUSTC_WRAPPER", "RUST_SRC_PATH", "RUST_BACKTRACE"];
+    let mut hasher = DefaultHasher::new();
+    let mut variables: Vec<(String, OsString)> = std::env::vars_os()
+        .filter_map(|(name, value)| Some((name.into_string().ok()?, value)))
+        .filter(|(name, _)| name.starts_with("CARGO") || name.starts_with("RUST"))
+        .filter(|(name, _)| !OF_SESSION.contains(&name.as_str()))
+        .collect();
+    variables.sort();
+    variables.hash(&mut hasher);
+    hash_configuration(cells, arguments, &mut hasher);
+    hasher.finish()
+}
+
+fn hash_configuration(cells: &Path, arguments: &[OsString], hasher: &mut DefaultHasher) {
+    arguments.hash(hasher);
+    // Spaces at the end of a line are the kernel's way to have rust-analyzer read the file anew.
+    let manifest = std::fs::read_to_string(cells.join(MANIFEST)).unwrap_or_default();
+    for line in manifest.lines() {
+        line.trim_end().hash(hasher);
+    }
     let home = std::env::var_os("CARGO_HOME").map(PathBuf::from);
     let home = home.or_else(|| Some(dirs::home_dir()?.join(".cargo")));
-    let mut files = vec![cells.join("Cargo.toml")];
     let folders = cells.ancestors().map(|folder| folder.join(".cargo"));
     for folder in folders.chain(home) {
-        files.extend([folder.join("config.toml"), folder.join("config")]);
+        for name in ["config.toml", "config"] {
+            std::fs::read(folder.join(name)).ok().hash(hasher);
+        }
     }
-    for file in files {
-        std::fs::read(file).ok().hash(&mut hasher);
-    }
-    hasher.finish()
 }
 
 fn hash_of_file(file: &Path) -> u64 {
@@ -317,7 +430,7 @@ fn hash_of_file(file: &Path) -> u64 {
 /// Whether the cells depend on a crate in a folder of the user, who may change it: only Cargo knows
 /// whether that must be compiled again.
 fn has_foreign_paths(cells: &Path) -> bool {
-    let text = std::fs::read_to_string(cells.join("Cargo.toml")).unwrap_or_default();
+    let text = std::fs::read_to_string(cells.join(MANIFEST)).unwrap_or_default();
     if !text.contains("path") {
         return false;
     }
@@ -342,7 +455,10 @@ fn pass_on(output: Result<Output>, as_cargo: bool) -> ! {
     if let Some(signal) = output.status.signal() {
         if as_cargo {
             // As Cargo says it: it tells the user's interrupt from lack of memory.
-            eprintln!("process didn't exit successfully: rustc ({})", output.status);
+            eprintln!(
+                "process didn't exit successfully: rustc ({})",
+                output.status
+            );
         } else {
             // SAFETY: ends this process as rustc ended.
             unsafe {

@@ -11,17 +11,23 @@ use memtrack::cuda_toolkit::CudaToolkit;
 
 use crate::cache_lock;
 use crate::cargo_stand_in;
+use crate::cell_compile;
 use crate::interrupt::Interrupter;
 use crate::link::{Link, Notes};
 use crate::output::FrontEnd;
 use crate::recipes;
-use crate::std_source;
 use crate::toolchain::Toolchain;
+use crate::type_probe;
+use crate::types::{Amount, Types, is_command, needs_types};
 use crate::wire;
 use crate::workdir::{self, WorkDir};
 
 /// MiB of compiled dependencies that are kept for later sessions.
 const CACHE_MIB: u32 = 10 * 1024;
+
+/// How many cells rustc is asked about before rust-analyzer reads std: all together that takes it no
+/// longer.
+const PROBES: u32 = 10;
 
 /// What came of evaluating a cell.
 pub struct Evaluation {
@@ -44,6 +50,13 @@ pub struct Engine {
     interrupter: Arc<Interrupter>,
     /// The file that leaves it to evcxr how values are shown.
     evcxr_display: PathBuf,
+    /// The manifest of the crate that evcxr makes of cells.
+    manifest: PathBuf,
+    types: Types,
+    /// The file that has the stand-in for Cargo ask rustc for types.
+    asks_types: PathBuf,
+    /// How many cells rustc was asked about.
+    probed: u32,
 }
 
 impl Engine {
@@ -57,10 +70,8 @@ impl Engine {
         work_dir: &WorkDir,
         toolchain: &Toolchain,
     ) -> Result<Engine> {
-        if let Err(error) = std_source::provide(&work_dir.std_source(), toolchain) {
-            eprintln!("memtrack-kernel: types of std may be unknown: {error:#}");
-        }
         let cache = workdir::cache_dir().unwrap_or_else(|| work_dir.path().to_owned());
+        let types = Types::begin(&cache, work_dir, toolchain)?;
         cargo_stand_in::prepare(&cache, work_dir, toolchain)?;
         let mut command = link.command()?;
         command.env(wire::ENV_SUPPORT, work_dir.support().library());
@@ -83,13 +94,20 @@ impl Engine {
             link,
             interrupter,
             evcxr_display: work_dir.evcxr_display(),
+            manifest: work_dir.crate_path().join("Cargo.toml"),
+            types,
+            asks_types: work_dir.stand_ins().join(cell_compile::TYPES),
+            probed: 0,
         };
         cache_lock::mend_counts(&cache);
         engine.set_up(&format!(":cache {CACHE_MIB}"))?;
         match engine.context.execute(":load_config --quiet") {
             Ok(outputs) => {
                 let said = outputs.get("text/plain").unwrap_or_default();
-                if ["Output format: ", "Types: "].iter().any(|it| said.contains(it)) {
+                if ["Output format: ", "Types: "]
+                    .iter()
+                    .any(|it| said.contains(it))
+                {
                     engine.leave_display_to_evcxr();
                 }
             }
@@ -98,7 +116,7 @@ impl Engine {
         Ok(engine)
     }
 
-    /// Lets rust-analyzer read the standard library now rather than at the first `let`.
+    /// Lets rust-analyzer read an outline of the standard library now rather than at the first `let`.
     pub fn warm(&mut self) {
         let code = "let warm = vec![String::new()]; warm.";
         let _ = self.completions(code, code.len());
@@ -106,8 +124,17 @@ impl Engine {
 
     /// Evaluates a cell. Its output goes to `front_end` as it comes.
     pub fn evaluate(&mut self, code: &str, front_end: &Arc<dyn FrontEnd>) -> Evaluation {
-        if chooses_format(code) {
+        if has_command(code, &[":fmt", ":types"]) {
             self.leave_display_to_evcxr();
+        }
+        let typed = self.with_types_of_rustc(code);
+        if typed.is_none() && needs_types(code) {
+            // A command of the shell must not run again where the outline does not do.
+            let once = code.lines().any(|line| line.starts_with('!'));
+            self.know(if once { Amount::Whole } else { Amount::Outline });
+        }
+        if has_command(code, &[":opt"]) {
+            self.mend_opt_level();
         }
         let before = self.variables();
         let children = self.link.children_started();
@@ -117,19 +144,20 @@ impl Engine {
             if interrupter.is_requested() {
                 return Err(Error::Message("interrupted".to_owned()));
             }
-            let ask = Arc::clone(front_end);
-            self.context.execute_with_callbacks(
-                code,
-                &mut EvalCallbacks {
-                    input_reader: &|request| {
-                        ask.ask(&request.prompt, request.is_password)
-                            .unwrap_or_else(|reason| {
-                                eprintln!("memtrack-kernel: no input: {reason}");
-                                String::new()
-                            })
-                    },
-                },
-            )
+            if let Some(typed) = &typed {
+                match self.execute(typed, front_end) {
+                    Err(Error::CompilationErrors(_)) => self.know(Amount::Outline),
+                    result => return result,
+                };
+            }
+            match self.execute(code, front_end) {
+                Err(Error::Message(message))
+                    if message.starts_with(UNKNOWN_TYPE) && self.know(Amount::Whole) =>
+                {
+                    self.execute(code, front_end)
+                }
+                result => result,
+            }
         }))
         .unwrap_or_else(|_| Err(Error::Message(INTERNAL_PANIC.to_owned())));
         let interrupted = interrupter.is_requested();
@@ -150,11 +178,81 @@ impl Engine {
         }
     }
 
+    /// The cell with the types of its variables written into it, where it needs some, rust-analyzer
+    /// does not know std yet, and rustc tells them.
+    fn with_types_of_rustc(&mut self, code: &str) -> Option<String> {
+        if self.types.amount() > Amount::Nothing
+            || self.probed >= PROBES
+            || !needs_types(code)
+            || code.lines().any(is_command)
+        {
+            return None;
+        }
+        self.probed += 1;
+        std::fs::write(&self.asks_types, "").ok()?;
+        let context = &mut self.context;
+        let errors = catch_unwind(AssertUnwindSafe(|| context.check(code)));
+        std::fs::remove_file(&self.asks_types).ok()?;
+        let items = self.context.defined_item_names().map(str::to_owned);
+        type_probe::with_types(code, &errors.ok()?.ok()?, &items.collect())
+    }
+
+    fn execute(&mut self, code: &str, front_end: &Arc<dyn FrontEnd>) -> Result<EvalOutputs, Error> {
+        self.context.execute_with_callbacks(
+            code,
+            &mut EvalCallbacks {
+                input_reader: &|request| {
+                    front_end
+                        .ask(&request.prompt, request.is_password)
+                        .unwrap_or_else(|reason| {
+                            eprintln!("memtrack-kernel: no input: {reason}");
+                            String::new()
+                        })
+                },
+            },
+        )
+    }
+
+    /// Has rust-analyzer know at least that much of std from its next use on. True if that is more
+    /// than before.
+    fn know(&mut self, amount: Amount) -> bool {
+        let more = self.types.raise(amount);
+        if more && let Some(level) = self.opt_level() {
+            // rust-analyzer loads what there is when the manifest changes; for Cargo a space is no
+            // change.
+            self.set_opt_level(&format!("{level} "));
+        }
+        more
+    }
+
+    /// Takes the spaces of [`Engine::know`] away, because `:opt` compares the level.
+    fn mend_opt_level(&mut self) {
+        if let Some(level) = self.opt_level() {
+            self.set_opt_level(level.trim_end());
+        }
+    }
+
+    fn set_opt_level(&mut self, level: &str) {
+        if let Err(error) = self.context.set_opt_level(level) {
+            eprintln!("memtrack-kernel: types of std may be unknown: {error}");
+        }
+    }
+
+    /// The level as evcxr has written it last.
+    fn opt_level(&self) -> Option<String> {
+        let manifest = std::fs::read_to_string(&self.manifest).ok()?;
+        let level = manifest
+            .lines()
+            .find_map(|line| line.strip_prefix("opt-level = "));
+        level.map(str::to_owned)
+    }
+
     /// Completions at a byte offset.
     ///
     /// # Errors
     /// Where the code cannot be analysed.
     pub fn completions(&mut self, code: &str, offset: usize) -> Result<Completions> {
+        self.know(Amount::Outline);
         let context = &mut self.context;
         catch_unwind(AssertUnwindSafe(|| context.completions(code, offset)))
             .map_err(|_| anyhow!(INTERNAL_PANIC))?
@@ -165,6 +263,7 @@ impl Engine {
     /// # Errors
     /// Where the code cannot be analysed.
     pub fn inspect(&mut self, code: &str, offset: usize) -> Result<(String, String)> {
+        self.know(Amount::Whole);
         let context = &mut self.context;
         catch_unwind(AssertUnwindSafe(|| context.hover_at(code, offset)))
             .map_err(|_| anyhow!(INTERNAL_PANIC))?
@@ -220,9 +319,11 @@ impl Engine {
 const INTERNAL_PANIC: &str = "evcxr failed internally; its log has the details. The session goes \
      on; if later cells fail too, restart the kernel";
 
-/// Whether a cell has commands of evcxr that choose how values are shown.
-fn chooses_format(code: &str) -> bool {
-    code.lines()
-        .map(str::trim_start)
-        .any(|line| line.starts_with(":fmt") || line.starts_with(":types"))
+/// What evcxr says where rust-analyzer does not know a type.
+const UNKNOWN_TYPE: &str = "Couldn't automatically determine type of variable";
+
+/// Whether a cell has one of these commands of evcxr.
+fn has_command(code: &str, commands: &[&str]) -> bool {
+    let mut words = code.lines().filter(|line| is_command(line));
+    words.any(|line| commands.contains(&line.split_whitespace().next().unwrap_or_default()))
 }

@@ -18,7 +18,7 @@ use crate::toolchain::Toolchain;
 /// Where rust-analyzer looks for the source of std before it looks into the toolchain.
 pub const VARIABLE: &str = "RUST_SRC_PATH";
 
-/// Makes the folder that [`VARIABLE`] names if rust-analyzer needs it. The first time on a machine it
+/// Makes a folder for [`VARIABLE`] if rust-analyzer needs one. The first time on a machine it
 /// has Cargo load what std depends on: a second or a few.
 ///
 /// # Errors
