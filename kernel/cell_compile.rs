@@ -285,7 +285,9 @@ impl Invocation {
                 "--emit=metadata".clone_into(argument);
             }
         }
-        self.run(cells, false, &["--cap-lints=allow".to_owned()], &[])
+        let mut output = self.run(cells, false, &["--cap-lints=allow".to_owned()], &[])?;
+        output.stderr = type_probe::without_notes(&output.stderr);
+        Ok(output)
     }
 
     fn run(

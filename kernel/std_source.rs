@@ -65,6 +65,11 @@ impl Library {
         })
     }
 
+    /// The folder of the workspace.
+    pub fn folder(&self) -> &Path {
+        &self.folder
+    }
+
     /// The packages that its lock file names.
     ///
     /// # Errors

@@ -19,13 +19,14 @@ const STORE: &str = "fn evcxr_variable_store<T: 'static>(_: T) {}\n";
 /// The same for types that have a trait, which none has.
 const PROBE: &str = "trait EvcxrType {} fn evcxr_variable_store<T: EvcxrType + 'static>(_: T) {}\n";
 
-/// Types of std by the names that rustc shortens them to.
+/// Types of std by the names that rustc shortens them to, and where they are unless every crate has
+/// them.
 const OF_STD: [(&str, &str); 18] = [
-    ("Vec", "std::vec"),
-    ("String", "std::string"),
-    ("Option", "std::option"),
-    ("Result", "std::result"),
-    ("Box", "std::boxed"),
+    ("Vec", ""),
+    ("String", ""),
+    ("Option", ""),
+    ("Result", ""),
+    ("Box", ""),
     ("HashMap", "std::collections"),
     ("HashSet", "std::collections"),
     ("BTreeMap", "std::collections"),
@@ -49,6 +50,18 @@ const PRIMITIVE: [&str; 17] = [
 /// The code that looks for errors, changed so that it tells types. `None` where it is not as expected.
 pub fn asking(code: &str) -> Option<String> {
     code.contains(STORE).then(|| code.replacen(STORE, PROBE, 1))
+}
+
+/// What rustc says, without its notes: evcxr would take one about a type of the user for the error.
+pub fn without_notes(messages: &[u8]) -> Vec<u8> {
+    let mut out = Vec::new();
+    for line in messages.split(|byte| *byte == b'\n') {
+        if let Ok(mut message) = serde_json::from_slice::<serde_json::Value>(line) {
+            message["children"] = serde_json::json!([]);
+            out.extend(message.to_string().bytes().chain([b'\n']));
+        }
+    }
+    out
 }
 
 /// The cell with the types that rustc told written into it. `None` where one of them is not told, or
@@ -129,8 +142,9 @@ fn clear(ty: &str, items: &HashSet<String>) -> Option<String> {
             let name = path.rsplit("::").next().unwrap_or_default();
             let known = OF_STD.iter().find(|(known, _)| *known == name);
             match known {
+                Some((_, "")) if path == name => out += name,
                 Some((_, module)) if path == name || path == format!("{module}::{name}") => {
-                    out += &format!("::{module}::{name}");
+                    out += &format!("{module}::{name}");
                 }
                 None if PRIMITIVE.contains(&path) || items.contains(path) => out += path,
                 Some(_) | None => return None,
@@ -157,19 +171,19 @@ mod tests {
     fn what_is_clear_is_named_in_full_and_the_rest_is_left() {
         let items = HashSet::from(["Point".to_owned()]);
         for (told, named) in [
-            ("Vec<u8>", Some("::std::vec::Vec<u8>")),
+            ("Vec<u8>", Some("Vec<u8>")),
             ("{integer}", Some("i32")),
             (
                 "HashMap<{integer}, &str>",
-                Some("::std::collections::HashMap<i32, &'static str>"),
+                Some("std::collections::HashMap<i32, &'static str>"),
             ),
             (
                 "Option<(u8, char, [u16; 3])>",
-                Some("::std::option::Option<(u8, char, [u16; 3])>"),
+                Some("Option<(u8, char, [u16; 3])>"),
             ),
             (
                 "Arc<std::sync::Mutex<Point>>",
-                Some("::std::sync::Arc<::std::sync::Mutex<Point>>"),
+                Some("std::sync::Arc<std::sync::Mutex<Point>>"),
             ),
             ("()", Some("()")),
             ("tokio::sync::Mutex<u8>", None),
