@@ -41,6 +41,8 @@ pub struct Evaluation {
     pub restarted: bool,
     /// Variables that were there before and are lost: by a restart, or by a change of their type.
     pub lost_variables: Vec<String>,
+    /// The code that was compiled, where types were written into the cell; line by line the same.
+    pub typed: Option<String>,
 }
 
 /// evcxr with its child.
@@ -127,7 +129,7 @@ impl Engine {
         if has_command(code, &[":fmt", ":types"]) {
             self.leave_display_to_evcxr();
         }
-        let typed = self.with_types_of_rustc(code);
+        let mut typed = self.with_types_of_rustc(code);
         if typed.is_none() && needs_types(code) {
             // A command of the shell must not run again where the outline does not do.
             let once = code.lines().any(|line| line.starts_with('!'));
@@ -144,11 +146,12 @@ impl Engine {
             if interrupter.is_requested() {
                 return Err(Error::Message("interrupted".to_owned()));
             }
-            if let Some(typed) = &typed {
-                match self.execute(typed, front_end) {
+            if let Some(code) = &typed {
+                match self.execute(code, front_end) {
                     Err(Error::CompilationErrors(_)) => self.know(Amount::Outline),
                     result => return result,
                 };
+                typed = None;
             }
             match self.execute(code, front_end) {
                 Err(Error::Message(message))
@@ -175,6 +178,7 @@ impl Engine {
             interrupted,
             restarted,
             lost_variables,
+            typed,
         }
     }
 

@@ -313,6 +313,7 @@ impl Session {
         let place = Place {
             cell_name: &format!("In [{}]", self.execution_count),
             code: &cell.rust,
+            typed: evaluation.typed.as_deref(),
             compiled: engine.last_source(),
             out_of_memory,
             held,

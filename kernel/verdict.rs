@@ -28,6 +28,8 @@ pub struct Place<'a> {
     pub cell_name: &'a str,
     /// The cell's code, magic lines blanked.
     pub code: &'a str,
+    /// The same as it was compiled, where types were written into it.
+    pub typed: Option<&'a str>,
     /// What rustc was given.
     pub compiled: Option<String>,
     /// The system's count of processes killed for lack of memory grew.
@@ -198,7 +200,8 @@ fn line_in_cell(line: usize, place: &Place) -> Option<usize> {
         .filter(|other| users_part(other) == text)
         .count();
     let mut places = place
-        .code
+        .typed
+        .unwrap_or(place.code)
         .lines()
         .enumerate()
         .filter(|(_, own)| own.contains(text))
@@ -262,6 +265,7 @@ mod tests {
         Place {
             cell_name: "In [2]",
             code,
+            typed: None,
             compiled: Some(compiled.to_owned()),
             out_of_memory: false,
             held: Held::default(),
@@ -284,6 +288,21 @@ mod tests {
         assert!(error.traceback[0].contains("line 2 of In [2]"), "{error:?}");
         assert!(error.traceback[1].contains("v[5];"));
         assert_eq!(verdict.status, CellStatus::Panic);
+    }
+
+    #[test]
+    fn a_line_with_a_type_that_was_written_into_it_is_found() {
+        let place = Place {
+            typed: Some("let n = 1;\nlet v: Vec<u8> = f();"),
+            ..place(
+                "let n = 1;\nlet v = f();",
+                "fn f() {\nlet v: Vec<u8> = f();\n}",
+            )
+        };
+        assert_eq!(line_in_cell(2, &place), Some(2));
+        let text = "thread 'x' panicked at src/lib.rs:2:1:\nno\n";
+        let error = panic_verdict(text, &place).error.unwrap();
+        assert!(error.traceback[1].contains("let v = f();"), "{error:?}");
     }
 
     #[test]

@@ -22,6 +22,7 @@ fn place(held: Held, out_of_memory: bool) -> Place<'static> {
     Place {
         cell_name: "In [3]",
         code: "",
+        typed: None,
         compiled: None,
         out_of_memory,
         held,

@@ -24,6 +24,7 @@ impl Session {
                 let place = Place {
                     cell_name: "expression",
                     code,
+                    typed: None,
                     compiled: None,
                     out_of_memory: false,
                     held: Held::default(),

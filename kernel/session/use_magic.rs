@@ -91,6 +91,7 @@ impl Session {
         let place = Place {
             cell_name: &format!("%use {}", request.package.name()),
             code: &code,
+            typed: None,
             compiled: engine.last_source(),
             out_of_memory: self.watcher.has_killed_since(oom_before),
             held: Held::of(&evaluation.notes, &self.watcher, None, &HeapNote::default()),

@@ -1,5 +1,7 @@
 //! Leaves out of a source file what says nothing about types.
 
+use std::cmp::Reverse;
+
 use ra_ap_syntax::ast::{self, HasAttrs, HasModuleItem};
 use ra_ap_syntax::{
     AstNode, Edition, NodeOrToken, SourceFile, SyntaxElement, SyntaxKind, TextRange,
@@ -210,7 +212,7 @@ fn is_idle(attribute: &str) -> bool {
 }
 
 fn apply(text: &str, mut cuts: Vec<(TextRange, &str)>) -> String {
-    cuts.sort_by_key(|(range, _)| range.start());
+    cuts.sort_by_key(|(range, _)| (range.start(), Reverse(range.end())));
     let mut out = String::new();
     let mut at = 0;
     for (range, instead) in cuts {

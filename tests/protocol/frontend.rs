@@ -2,6 +2,7 @@
 //! receive that. Every `recv_…` fails the test, with the kernel's log, when the next message of
 //! the request is another one or none comes in time.
 
+use std::ffi::OsStr;
 use std::net::{TcpListener, TcpStream};
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
@@ -66,6 +67,27 @@ impl Frontend {
         Frontend::start_in(Arc::new(new_home()), Transport::IPC).await
     }
 
+    /// Starts a kernel whose compiler needs a second for every answer, so that cells wait for evcxr.
+    pub async fn start_slowly() -> Frontend {
+        let home = Arc::new(new_home());
+        let folder = home.path().join("slow");
+        std::fs::create_dir(&folder).unwrap();
+        let rustc = which::which("rustc").unwrap();
+        let script = format!("#!/bin/sh\nsleep 1\nexec '{}' \"$@\"\n", rustc.display());
+        let file = folder.join("rustc");
+        // Another process writes it: what this one has open for writing may be inherited by a process
+        // that another test starts just then, and cannot be executed meanwhile.
+        let written = std::process::Command::new("sh")
+            .args(["-c", "printf %s \"$1\" > \"$0\" && chmod +x \"$0\""])
+            .args([file.as_os_str(), script.as_ref()])
+            .status();
+        assert!(written.unwrap().success());
+        let path = std::env::var_os("PATH").unwrap();
+        let folders = std::iter::once(folder).chain(std::env::split_paths(&path));
+        let path = std::env::join_paths(folders).unwrap();
+        Frontend::start_with(home, Transport::IPC, &[("PATH", &path)]).await
+    }
+
     /// Starts a kernel over ipc and waits until evcxr is up, which leaves no trace in the session.
     pub async fn ready() -> Frontend {
         let mut kernel = Frontend::start().await;
@@ -86,6 +108,14 @@ impl Frontend {
 
     /// Starts a kernel that keeps its files in `home`, and connects.
     pub async fn start_in(home: Arc<TempDir>, transport: Transport) -> Frontend {
+        Frontend::start_with(home, transport, &[]).await
+    }
+
+    async fn start_with(
+        home: Arc<TempDir>,
+        transport: Transport,
+        variables: &[(&str, &OsStr)],
+    ) -> Frontend {
         let mark = uuid::Uuid::new_v4().to_string();
         let info = connection_info(&home, transport, &mark);
         let file = home.path().join(format!("{mark}.json"));
@@ -106,6 +136,7 @@ impl Frontend {
             .env_remove("JPY_PARENT_PID")
             .env_remove("MEMTRACK_HEAP")
             .env_remove("RUST_BACKTRACE")
+            .envs(variables.iter().copied())
             .stdin(Stdio::null())
             .stdout(Stdio::null())
             .stderr(log)
