@@ -19,7 +19,8 @@ CELLS = [
     "let started = true;",
     "%memtrack --label kept\nlet kept = vec![1u8; 32 << 20];",
     "%memtrack --label lidded\n"
-    "let lid = { let block = vec![2u8; 24 << 20]; let lid = vec![3u8; 300 << 10]; drop(block); lid };",
+    "let lid = { let block = vec![2u8; 24 << 20]; let lid = vec![3u8; 300 << 10]; "
+    "drop(std::hint::black_box(block)); lid };",
     "%memtrack\nprintln!(\"{}\", kept.len() + lid.len());",
 ]
 
