@@ -92,12 +92,6 @@ fn write(from: &Path, into: &Path) -> Result<()> {
 }
 
 fn write_files(files: &[(PathBuf, PathBuf)]) -> Result<()> {
-    // The first cell compiles at the same time, and comes first.
-    // SAFETY: a plain system call, on this thread only.
-    #[cfg(target_os = "linux")]
-    unsafe {
-        libc::setpriority(libc::PRIO_PROCESS, 0, 10);
-    }
     for (source, target) in files {
         let text = std::fs::read_to_string(source)
             .with_context(|| format!("{} cannot be read", source.display()))?;

@@ -7,7 +7,6 @@
 
 use std::os::unix::fs::symlink;
 use std::path::{Path, PathBuf};
-use std::thread::JoinHandle;
 
 use anyhow::{Context, Result, anyhow};
 use ra_ap_syntax::ast::{self, HasModuleItem};
@@ -36,13 +35,13 @@ pub struct Types {
     link: PathBuf,
     /// The folder of the kernel.
     folder: PathBuf,
+    /// The kernel's folder for what outlives a session.
+    cache: PathBuf,
     toolchain: Toolchain,
-    outline: Option<JoinHandle<Result<PathBuf>>>,
 }
 
 impl Types {
-    /// Gives rust-analyzer nothing yet, and has the outline made if there is none from an earlier
-    /// session. `cache` is the kernel's folder for what outlives a session.
+    /// Gives rust-analyzer nothing yet. `cache` is the kernel's folder for what outlives a session.
     ///
     /// # Errors
     /// Where the kernel's folder cannot be written.
@@ -51,8 +50,8 @@ impl Types {
             amount: Amount::Whole,
             link: work_dir.std_source(),
             folder: work_dir.path().to_owned(),
+            cache: cache.to_owned(),
             toolchain: toolchain.clone(),
-            outline: None,
         };
         if std::env::var_os(std_source::VARIABLE).is_some_and(|set| Path::new(&set) != types.link) {
             // The user has chosen a source.
@@ -67,10 +66,6 @@ impl Types {
         }
         types.lead_to(&nothing)?;
         types.amount = Amount::Nothing;
-        let (cache, toolchain) = (cache.to_owned(), toolchain.clone());
-        types.outline = Some(std::thread::spawn(move || {
-            std_outline::provide(&cache, &toolchain)
-        }));
         Ok(types)
     }
 
@@ -86,9 +81,13 @@ impl Types {
             return false;
         }
         let outline = match amount {
-            Amount::Outline => self.outline().inspect_err(|error| {
-                eprintln!("memtrack-kernel: types of std come from its whole source: {error:#}");
-            }),
+            Amount::Outline => {
+                std_outline::provide(&self.cache, &self.toolchain).inspect_err(|error| {
+                    eprintln!(
+                        "memtrack-kernel: types of std come from its whole source: {error:#}"
+                    );
+                })
+            }
             Amount::Nothing | Amount::Whole => Err(anyhow!("not wanted")),
         };
         self.amount = match outline.and_then(|outline| self.lead_to(&outline)) {
@@ -101,13 +100,6 @@ impl Types {
             }
         };
         true
-    }
-
-    fn outline(&mut self) -> Result<PathBuf> {
-        let thread = self.outline.take().context("there is no outline")?;
-        thread
-            .join()
-            .map_err(|_| anyhow!("the outline failed internally"))?
     }
 
     fn provide_whole(&self) -> Result<()> {
