@@ -38,8 +38,13 @@ pub fn stand_in() {
         return;
     };
     let folder = cells.with_file_name(STAND_INS);
-    let mut command = if name == Some(CARGO.as_ref()) {
+    let here = std::env::current_dir().ok();
+    let is_for_cells = here.is_some() && here == cells.canonicalize().ok();
+    let mut command = if name == Some(CARGO.as_ref()) && is_for_cells {
         Command::new(known(&folder.join(TRUE_CARGO)))
+    } else if name == Some(CARGO.as_ref()) {
+        // The user's own, from a cell's shell line: rustup's proxy may choose another.
+        Command::new(elsewhere(CARGO, &folder).unwrap_or_default())
     } else if name == Some(RUSTUP.as_ref()) {
         if arguments == ["which", CARGO] {
             println!("{}", folder.join(CARGO).display());
@@ -53,8 +58,7 @@ pub fn stand_in() {
     } else {
         return;
     };
-    let here = std::env::current_dir().ok();
-    if name == Some(CARGO.as_ref()) && here.is_some() && here == cells.canonicalize().ok() {
+    if name == Some(CARGO.as_ref()) && is_for_cells {
         cell_compile::in_place_of_cargo(&cells, &arguments, &mut command);
         // The kernel has made its cache that of all its children.
         if let Some(cache) = dirs::cache_dir() {

@@ -9,7 +9,6 @@
 
 use std::collections::BTreeSet;
 use std::ffi::OsString;
-use std::hash::{DefaultHasher, Hash, Hasher};
 use std::io::Write;
 use std::os::unix::process::{CommandExt, ExitStatusExt};
 use std::path::{Path, PathBuf};
@@ -23,7 +22,11 @@ use crate::pins;
 use crate::progress::CELL_CRATE;
 use crate::support::Support;
 use crate::type_probe;
-use crate::workdir::STAND_INS;
+use crate::workdir::{PREFIX, STAND_INS};
+
+mod key;
+
+use key::{general_key, has_foreign_paths, hash_of_file, key};
 
 /// Tells the stand-in for rustc what it is to note the invocation under.
 const KEY: &str = "MEMTRACK_CELL_KEY";
@@ -206,7 +209,10 @@ impl Invocation {
             && let Some(cells) = cells.to_str()
         {
             let general = self.with_each_text(|text| text.replace(cells, CELLS));
-            result = result.and(write(&general, kept));
+            // Another name for the folder, by way of a link, would lead into that of a dead kernel.
+            if !general.arguments.iter().any(|it| it.contains(PREFIX)) {
+                result = result.and(write(&general, kept));
+            }
         }
         if let Err(error) = result {
             eprintln!("memtrack-kernel: cells are compiled by way of Cargo: {error:#}");
@@ -379,73 +385,6 @@ fn variables_of_cargo() -> Vec<(String, String)> {
         .collect()
 }
 
-/// Stands for all that Cargo looks at before it starts rustc, but the lock file.
-fn key(cells: &Path, arguments: &[OsString]) -> u64 {
-    let mut hasher = DefaultHasher::new();
-    let mut variables: Vec<_> = std::env::vars_os()
-        .filter(|(name, _)| name != LIBRARY)
-        .collect();
-    variables.sort();
-    variables.hash(&mut hasher);
-    hash_configuration(cells, arguments, &mut hasher);
-    hasher.finish()
-}
-
-/// The same without what differs between sessions and says nothing to Cargo.
-fn general_key(cells: &Path, arguments: &[OsString]) -> u64 {
-    const OF_SESSION: [&str; 3] = ["RUSTC_WRAPPER", "RUST_SRC_PATH", "RUST_BACKTRACE"];
-    let mut hasher = DefaultHasher::new();
-    let mut variables: Vec<(String, OsString)> = std::env::vars_os()
-        .filter_map(|(name, value)| Some((name.into_string().ok()?, value)))
-        .filter(|(name, _)| name.starts_with("CARGO") || name.starts_with("RUST"))
-        .filter(|(name, _)| !OF_SESSION.contains(&name.as_str()))
-        .collect();
-    variables.sort();
-    variables.hash(&mut hasher);
-    hash_configuration(cells, arguments, &mut hasher);
-    hasher.finish()
-}
-
-fn hash_configuration(cells: &Path, arguments: &[OsString], hasher: &mut DefaultHasher) {
-    arguments.hash(hasher);
-    // Spaces at the end of a line are the kernel's way to have rust-analyzer read the file anew.
-    let manifest = std::fs::read_to_string(cells.join(MANIFEST)).unwrap_or_default();
-    for line in manifest.lines() {
-        line.trim_end().hash(hasher);
-    }
-    let home = std::env::var_os("CARGO_HOME").map(PathBuf::from);
-    let home = home.or_else(|| Some(dirs::home_dir()?.join(".cargo")));
-    let folders = cells.ancestors().map(|folder| folder.join(".cargo"));
-    for folder in folders.chain(home) {
-        for name in ["config.toml", "config"] {
-            std::fs::read(folder.join(name)).ok().hash(hasher);
-        }
-    }
-}
-
-fn hash_of_file(file: &Path) -> u64 {
-    let mut hasher = DefaultHasher::new();
-    std::fs::read(file).ok().hash(&mut hasher);
-    hasher.finish()
-}
-
-/// Whether the cells depend on a crate in a folder of the user, who may change it: only Cargo knows
-/// whether that must be compiled again.
-fn has_foreign_paths(cells: &Path) -> bool {
-    let text = std::fs::read_to_string(cells.join(MANIFEST)).unwrap_or_default();
-    if !text.contains("path") {
-        return false;
-    }
-    let Ok(manifest) = text.parse::<toml::Table>() else {
-        return true;
-    };
-    let dependencies = manifest.get("dependencies").and_then(|it| it.as_table());
-    dependencies.into_iter().flatten().any(|(_, dependency)| {
-        let path = dependency.get("path").and_then(|path| path.as_str());
-        path.is_some_and(|path| !cells.join(path).starts_with(cells))
-    })
-}
-
 /// Ends as rustc has, or as Cargo would.
 fn pass_on(output: Result<Output>, as_cargo: bool) -> ! {
     let output = output.unwrap_or_else(|error| {
@@ -470,4 +409,21 @@ fn pass_on(output: Result<Output>, as_cargo: bool) -> ! {
         }
     }
     std::process::exit(output.status.code().unwrap_or(1))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_what_is_linked_from_a_cell_s_crate_is_compiled_here() {
+        let of = |line: &str| {
+            let line: Vec<String> = line.split(' ').map(str::to_owned).collect();
+            makes_cell(&line)
+        };
+        assert!(of("--crate-name ctx src/lib.rs --emit=dep-info,link"));
+        assert!(!of("--crate-name ctx src/lib.rs --emit=dep-info,metadata"));
+        assert!(!of("--crate-name serde src/lib.rs --emit=dep-info,link"));
+        assert!(!of("-vV"));
+    }
 }

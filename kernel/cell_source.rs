@@ -50,3 +50,33 @@ pub fn is_ambiguous(messages: &str) -> bool {
         .lines()
         .any(|line| line.contains("\"E0034\"") && line.contains("evcxr_display"))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn another_runtime_stays() {
+        let code = "fn a() {}\nmod evcxr_internal_runtime {\nfn other() {}\n}\n";
+        assert_eq!(with_compiled_runtime(code), None);
+        assert_eq!(with_compiled_runtime("fn a() {}\n"), None);
+    }
+
+    #[test]
+    fn only_what_is_shown_needs_the_trait_and_no_line_moves() {
+        assert_eq!(with_display("x;\n"), None);
+        let code = "f(\n(\n1\n).evcxr_display();\n}\n";
+        let with = with_display(code).unwrap();
+        assert!(with.starts_with(code) && with.lines().count() == code.lines().count() + 1);
+    }
+
+    #[test]
+    fn only_the_method_of_that_name_is_ambiguous() {
+        let error = |code: &str, text: &str| {
+            format!("{{\"code\":{{\"code\":\"{code}\"}},\"message\":\"{text}\"}}")
+        };
+        assert!(is_ambiguous(&error("E0034", "multiple: evcxr_display")));
+        assert!(!is_ambiguous(&error("E0034", "multiple: other")));
+        assert!(!is_ambiguous(&error("E0599", "evcxr_display")));
+    }
+}
