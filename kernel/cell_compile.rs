@@ -223,28 +223,20 @@ impl Invocation {
     fn compile(&self, cells: &Path) -> Result<Output> {
         let stand_ins = cells.with_file_name(STAND_INS);
         let support = self.support(&stand_ins);
+        let source = cells.join(SOURCE);
+        let text = std::fs::read_to_string(&source).context("the code of the cell")?;
         let mut own = Vec::new();
-        let mut displays = false;
-        let mut text = String::new();
         if let Some(support) = &support {
-            let source = cells.join(SOURCE);
-            text = std::fs::read_to_string(&source).context("the code of the cell")?;
             let shorter = cell_source::with_compiled_runtime(&text);
-            let needs_crate = shorter.is_some();
-            text = shorter.unwrap_or(text);
             let shown = match stand_ins.join(EVCXR_DISPLAY).exists() {
                 true => None,
-                false => cell_source::with_display(&text),
+                false => cell_source::with_display(shorter.as_ref().unwrap_or(&text)),
             };
-            displays = shown.is_some();
-            if needs_crate || displays {
-                std::fs::write(&source, shown.as_ref().unwrap_or(&text))?;
+            if let Some(changed) = shown.or(shorter) {
+                std::fs::write(&source, changed)?;
+                let rlib = support.rlib();
                 own.push("--extern".to_owned());
-                own.push(format!(
-                    "{}={}",
-                    cell_source::CRATE,
-                    support.rlib().display()
-                ));
+                own.push(format!("{}={}", cell_source::CRATE, rlib.display()));
             }
         }
         let direct = support.as_ref().and_then(|it| it.linker()).filter(|_| {
@@ -257,8 +249,12 @@ impl Invocation {
         let run = |own: &[String], linking: &[String]| self.run(cells, is_long, own, linking);
         let mut output = run(&own, &linking)?;
         let messages = String::from_utf8_lossy(&output.stderr);
-        if displays && cell_source::is_ambiguous(&messages) {
-            std::fs::write(cells.join(SOURCE), &text)?;
+        if !own.is_empty()
+            && !output.status.success()
+            && !cell_source::is_about_variables(&messages)
+        {
+            std::fs::write(&source, &text)?;
+            own.clear();
             output = run(&own, &linking)?;
         }
         if direct.is_some() && String::from_utf8_lossy(&output.stderr).contains("linking with `") {

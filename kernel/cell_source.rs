@@ -1,6 +1,7 @@
 //! What is changed in the code that evcxr makes of a cell before rustc gets it. No line moves: evcxr
 //! finds the user's code by its line.
 
+use serde_json::Value;
 use sha2::{Digest, Sha256};
 
 /// The crate that cells refer to: see `carried/cells`.
@@ -43,12 +44,26 @@ pub fn with_display(code: &str) -> Option<String> {
         .then(|| format!("{code}#[allow(unused_imports)] use ::{CRATE}::Display as _;\n"))
 }
 
-/// Whether the trait of [`with_display`] was in the way: the user's code has one with a method of the
-/// same name.
-pub fn is_ambiguous(messages: &str) -> bool {
-    messages
+/// Whether all that rustc complains of is that the code cannot keep a variable, such as one that the
+/// cell has moved away: evcxr then leaves it out and compiles again. Any other complaint it must get
+/// about its own code. The trait of [`with_display`] may be in the way of another with the same method,
+/// errors in the last expression are told better where that method is missing, and rustc would offer
+/// names of [`CRATE`] to the user.
+pub fn is_about_variables(messages: &str) -> bool {
+    let errors: Vec<Value> = messages
         .lines()
-        .any(|line| line.contains("\"E0034\"") && line.contains("evcxr_display"))
+        .filter_map(|line| serde_json::from_str::<Value>(line).ok())
+        .filter(|message| message["level"] == "error")
+        .filter(|message| message["spans"].as_array().is_some_and(|it| !it.is_empty()))
+        .collect();
+    let keeps = |message: &Value| {
+        let mut spans = message["spans"].as_array().into_iter().flatten();
+        spans.any(|span| {
+            let text = span["text"][0]["text"].as_str().unwrap_or_default();
+            text.starts_with("evcxr_variable_store.put_variable::<")
+        })
+    };
+    !errors.is_empty() && errors.iter().all(keeps)
 }
 
 #[cfg(test)]
@@ -71,12 +86,18 @@ mod tests {
     }
 
     #[test]
-    fn only_the_method_of_that_name_is_ambiguous() {
-        let error = |code: &str, text: &str| {
-            format!("{{\"code\":{{\"code\":\"{code}\"}},\"message\":\"{text}\"}}")
+    fn what_evcxr_mends_itself_is_told_from_all_else() {
+        let error = |text: &str| {
+            let spans = serde_json::json!([{ "text": [{ "text": text }] }]);
+            serde_json::json!({ "level": "error", "spans": spans }).to_string()
         };
-        assert!(is_ambiguous(&error("E0034", "multiple: evcxr_display")));
-        assert!(!is_ambiguous(&error("E0034", "multiple: other")));
-        assert!(!is_ambiguous(&error("E0599", "evcxr_display")));
+        let keeping = error("evcxr_variable_store.put_variable::<u8>(stringify!(x), x);");
+        let end = "{\"level\":\"error\",\"message\":\"aborting\",\"spans\":[]}";
+        assert!(is_about_variables(&format!("{keeping}\n{end}")));
+        assert!(!is_about_variables(&format!(
+            "{keeping}\n{}",
+            error("f(1)")
+        )));
+        assert!(!is_about_variables(end) && !is_about_variables(""));
     }
 }

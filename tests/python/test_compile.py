@@ -61,6 +61,13 @@ def test_a_trait_of_the_user_shows_what_it_is_for():
         assert value(session.execute("5u16")) == ["5"]
 
 
+def test_an_error_in_the_last_expression_is_told_and_not_its_note(kernel):
+    kernel.ok("fn fine(x: i32) -> i32 { x }")
+    error = kernel.execute('fine("text")').error
+    assert error.startswith("E0308\nmismatched types") and ":1:6 ]" in error
+    assert 'expected `i32`, found `&str`' in error
+
+
 def test_a_type_that_cannot_be_shown_is_an_error(kernel):
     kernel.ok("struct Hidden;")
     assert "`Hidden` doesn't implement `Debug`" in kernel.execute("Hidden").error
