@@ -62,6 +62,9 @@ pub struct Readings {
     pub max_rss: AtomicU64,
     /// Page faults of children that ended and were waited for; grows whenever there was one.
     pub children_faults: AtomicU64,
+    /// 1 if the worker had child processes, those included that ended and were not waited for;
+    /// 0 if it had none.
+    pub has_children: AtomicU64,
 }
 
 impl Readings {
@@ -80,6 +83,7 @@ impl Readings {
             &self.retained,
             &self.max_rss,
             &self.children_faults,
+            &self.has_children,
         ] {
             field.store(UNKNOWN, Relaxed);
         }

@@ -62,13 +62,32 @@ pub struct FirstLook {
 
 impl FirstLook {
     /// Looks now.
-    pub fn now(system: Option<&SystemProbe>, worker: i32) -> FirstLook {
+    pub fn now(system: Option<&SystemProbe>, families: &Families, worker: i32) -> FirstLook {
         let memory = system.and_then(|probe| probe.read().ok());
         FirstLook {
-            children: children_of(worker),
+            children: families.children_of(worker),
             system: memory.as_ref().map(|memory| memory.used),
             limit: memory.as_ref().map(|memory| memory.limit),
         }
+    }
+}
+
+/// The finders of the processes below the worker and of the compiler's. They are kept from one cell
+/// to the next: the first look of a [`Tree`] takes several times as long as any later one.
+#[derive(Debug, Default)]
+pub struct Families {
+    worker: Mutex<Tree>,
+    compiler: Mutex<Tree>,
+}
+
+impl Families {
+    /// Resident bytes of all processes below `worker`; 0 where there are none.
+    pub fn children_of(&self, worker: i32) -> Option<u64> {
+        let children = lock(&self.worker).descendants(worker, None);
+        if children.is_empty() {
+            return Some(0);
+        }
+        tree::resident_sum(&children)
     }
 }
 
@@ -90,7 +109,12 @@ struct Seen {
 
 impl Sampler {
     /// Starts to watch `worker`, and the other descendants of this process as the compiler.
-    pub fn start(page: Arc<PageMapping>, system: Option<Arc<SystemProbe>>, worker: i32) -> Sampler {
+    pub fn start(
+        page: Arc<PageMapping>,
+        system: Option<Arc<SystemProbe>>,
+        families: Arc<Families>,
+        worker: i32,
+    ) -> Sampler {
         let state = Arc::new(State {
             seen: Mutex::new(Seen {
                 samples: Samples::default(),
@@ -106,7 +130,8 @@ impl Sampler {
         let _ = std::thread::Builder::new()
             .name("memtrack-sampler".into())
             .spawn(move || {
-                sample_until_stopped(&for_thread, &page, system.as_deref(), worker, starter)
+                let system = system.as_deref();
+                sample_until_stopped(&for_thread, &page, system, &families, worker, starter);
             });
         Sampler { state }
     }
@@ -145,15 +170,15 @@ fn sample_until_stopped(
     state: &State,
     page: &PageMapping,
     system: Option<&SystemProbe>,
+    families: &Families,
     worker: i32,
     starter: i32,
 ) {
     crate::heap::ignore_this_thread();
     let own = std::process::id() as i32;
     let process = ProcessProbe::open(worker).ok();
-    let mut tree = Tree::new();
     let runs_before = page.page().run_count();
-    let first = FirstLook::now(system, worker);
+    let first = FirstLook::now(system, families, worker);
     lock(&state.seen).samples.first = Some(first);
     let used = || Some(system?.read().ok()?.used);
     let resident = || process.as_ref()?.read().ok();
@@ -168,7 +193,7 @@ fn sample_until_stopped(
         if is_running {
             let memory = resident();
             now.system = used();
-            now.children = children_in(&mut tree, worker);
+            now.children = families.children_of(worker);
             now.worker_high_water = memory.as_ref().map(|memory| {
                 // A mark that was not reset is that of earlier work.
                 let is_reset = shared.high_water_reset.load(Relaxed) == 1;
@@ -183,11 +208,16 @@ fn sample_until_stopped(
             // Only before the code runs: what comes after it is no compilation.
             && shared.run_count() == runs_before
         {
-            let processes = tree.started_by(own, starter, Some(worker));
+            let processes = lock(&families.compiler).started_by(own, starter, Some(worker));
             let compiler = resident_of_others(own, processes);
             now.compiler = compiler.filter(|bytes| *bytes > 0);
             let resident = resident().map(|memory| memory.rss);
-            reading = [resident, None, used(), heap_of(shared), compiler];
+            let system = match turn {
+                // That was just now.
+                0 => first.system,
+                _ => used(),
+            };
+            reading = [resident, None, system, heap_of(shared), compiler];
             // The code may have begun meanwhile.
             looked = shared.run_count() == runs_before;
         }
@@ -231,19 +261,6 @@ fn resident_of_others(own: i32, mut processes: Vec<i32>) -> Option<u64> {
         return Some(0);
     }
     tree::resident_sum(&processes)
-}
-
-/// Resident bytes of all processes below `worker`; 0 where there are none.
-pub fn children_of(worker: i32) -> Option<u64> {
-    children_in(&mut Tree::new(), worker)
-}
-
-fn children_in(tree: &mut Tree, worker: i32) -> Option<u64> {
-    let children = tree.descendants(worker, None);
-    if children.is_empty() {
-        return Some(0);
-    }
-    tree::resident_sum(&children)
 }
 
 impl Samples {

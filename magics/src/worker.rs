@@ -93,6 +93,7 @@ impl Worker {
         self.read_process(after);
         cuda::read_after(&self.page.gpu);
         self.read_system(after);
+        put(&after.has_children, has_children().map(u64::from));
         let live = after.heap_live.load(Relaxed).max(0) as u64;
         put(
             &after.retained,
@@ -140,6 +141,24 @@ fn put_process(into: &Readings, memory: &ProcessMemory) {
     put(&into.file, memory.split.file);
     put(&into.shmem, memory.split.shmem);
     put(&into.swap, memory.split.swap);
+}
+
+/// Whether this process has child processes, those included that ended and were not waited for.
+/// `None` where the system does not tell.
+fn has_children() -> Option<bool> {
+    // WNOWAIT leaves the end of a child to the user's code.
+    let flags = libc::WEXITED | libc::WNOHANG | libc::WNOWAIT | libc::__WALL;
+    // SAFETY: an all-zero `siginfo_t` is valid, and `waitid` writes into it.
+    let result = unsafe {
+        let mut info: libc::siginfo_t = std::mem::zeroed();
+        libc::waitid(libc::P_ALL, 0, &mut info, flags)
+    };
+    let error = std::io::Error::last_os_error().raw_os_error();
+    match (result, error) {
+        (0, _) => Some(true),
+        (_, Some(libc::ECHILD)) => Some(false),
+        _ => None,
+    }
 }
 
 fn usage(who: libc::c_int) -> Option<libc::rusage> {

@@ -10,13 +10,14 @@ use std::ffi::OsStr;
 use std::fs::{self, File};
 use std::io::Read;
 use std::os::unix::ffi::OsStrExt;
+use std::os::unix::fs::DirEntryExt;
 use std::path::{Path, PathBuf};
 use std::sync::OnceLock;
 
 use super::number;
 
-/// After how many scans everything is looked at afresh, lest a process is overlooked that got the
-/// number of one known to be a stranger.
+/// After how many scans everything is looked at afresh: a bound for what a failed reading may have
+/// made of a process.
 const FORGET_AFTER: u32 = 100;
 
 /// Finds the descendants of a process, again and again, at little cost.
@@ -24,7 +25,9 @@ const FORGET_AFTER: u32 = 100;
 /// Where Linux lists a thread's children (`/proc/PID/task/TID/children`, needs
 /// `CONFIG_PROC_CHILDREN`), only the family is read. Elsewhere all processes are scanned for their
 /// parent; those that are no descendants are remembered and not looked at again, because a
-/// stranger never becomes a descendant.
+/// stranger never becomes a descendant. They are known by their number and the inode of their
+/// folder in `/proc`, which Linux gives anew to each process and tells without a reading. So what
+/// is remembered holds however long ago it was learnt, and one `Tree` serves a whole session.
 ///
 /// A process whose parent in the family ended belongs to `init` from then on (`daemon`, double
 /// fork) and is no longer found.
@@ -33,8 +36,17 @@ pub struct Tree {
     proc: PathBuf,
     lists_children: bool,
     of: Option<(i32, Option<i32>)>,
-    strangers: HashSet<i32>,
+    /// The inode of `/proc/PID`, by number.
+    strangers: HashMap<i32, u64>,
     scans: u32,
+}
+
+/// A process as a scan finds it.
+struct Scanned {
+    pid: i32,
+    /// Of its folder in `/proc`.
+    inode: u64,
+    parent: i32,
 }
 
 impl Default for Tree {
@@ -54,7 +66,7 @@ impl Tree {
             proc: proc.to_owned(),
             lists_children,
             of: None,
-            strangers: HashSet::new(),
+            strangers: HashMap::new(),
             scans: 0,
         }
     }
@@ -68,16 +80,17 @@ impl Tree {
         }
         let parents = self.scan(root, skip);
         let mut children: HashMap<i32, Vec<i32>> = HashMap::new();
-        for (pid, parent) in &parents {
-            children.entry(*parent).or_default().push(*pid);
+        for process in &parents {
+            let siblings = children.entry(process.parent).or_default();
+            siblings.push(process.pid);
         }
         let found = self.walk(root, skip, |_, pid| {
             children.remove(&pid).unwrap_or_default()
         });
         let family: HashSet<i32> = found.iter().copied().chain([root]).collect();
-        let strangers = parents.iter().map(|(pid, _)| *pid);
+        let strangers = parents.iter().filter(|it| !family.contains(&it.pid));
         self.strangers
-            .extend(strangers.filter(|pid| !family.contains(pid)));
+            .extend(strangers.map(|stranger| (stranger.pid, stranger.inode)));
         found
     }
 
@@ -130,8 +143,8 @@ impl Tree {
             .collect()
     }
 
-    /// Number and parent of all processes that are not known to be strangers.
-    fn scan(&mut self, root: i32, skip: Option<i32>) -> Vec<(i32, i32)> {
+    /// All processes that are not known to be strangers.
+    fn scan(&mut self, root: i32, skip: Option<i32>) -> Vec<Scanned> {
         self.scans += 1;
         if self.of != Some((root, skip)) || self.scans > FORGET_AFTER {
             self.of = Some((root, skip));
@@ -139,17 +152,20 @@ impl Tree {
             self.scans = 0;
         }
         let mut parents = Vec::new();
-        let mut still_there = HashSet::with_capacity(self.strangers.len());
+        let mut still_there = HashMap::with_capacity(self.strangers.len());
         let entries = fs::read_dir(&self.proc).into_iter().flatten().flatten();
-        for pid in entries.filter_map(|entry| pid_of(&entry.file_name())) {
-            if self.strangers.contains(&pid) {
-                still_there.insert(pid);
+        for entry in entries {
+            let (Some(pid), inode) = (pid_of(&entry.file_name()), entry.ino()) else {
+                continue;
+            };
+            if self.strangers.get(&pid) == Some(&inode) {
+                still_there.insert(pid, inode);
                 continue;
             }
             let stat = self.proc.join(format!("{pid}/stat"));
             parents.extend(fs::read(stat).ok().and_then(|text| {
                 let parent = parse_parent(&text)?;
-                Some((pid, parent))
+                Some(Scanned { pid, inode, parent })
             }));
         }
         // A number that is free now may be given to a descendant next.
@@ -350,7 +366,7 @@ mod tests {
         let proc = fake_proc();
         let mut tree = Tree::in_proc(proc.path(), false);
         tree.descendants(10, None);
-        assert!(tree.strangers.contains(&20));
+        assert!(tree.strangers.contains_key(&20));
         fs::create_dir(proc.path().join("14")).unwrap();
         fs::write(proc.path().join("14/stat"), stat("x", 13)).unwrap();
         assert_eq!(sorted(tree.descendants(10, None)), [11, 12, 13, 14]);
@@ -361,8 +377,8 @@ mod tests {
         let proc = fake_proc();
         let mut tree = Tree::in_proc(proc.path(), false);
         tree.descendants(10, None);
+        // Kept, so that its inode stays in use; between two cells nobody sees the number free.
         fs::rename(proc.path().join("20"), proc.path().join("gone")).unwrap();
-        tree.descendants(10, None);
         fs::create_dir(proc.path().join("20")).unwrap();
         fs::write(proc.path().join("20/stat"), stat("x", 12)).unwrap();
         assert_eq!(sorted(tree.descendants(10, None)), [11, 12, 13, 20]);
