@@ -3,7 +3,7 @@
 
 use std::sync::atomic::Ordering::Relaxed;
 use std::sync::{Arc, Condvar, Mutex};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use crate::page::{PageMapping, Phase, SharedPage, monotonic_ns};
 use crate::probe::host::ProcessProbe;
@@ -17,9 +17,9 @@ pub const INTERVAL: Duration = Duration::from_millis(10);
 /// How often GPUs and CUDA's memory pool are looked at: a look takes some 12 µs a device.
 pub const GPU_INTERVAL: Duration = Duration::from_millis(5);
 
-/// The compiler is looked at once in this many intervals: a look reads a dozen files or more, and
-/// takes time from the compiler itself.
-const COMPILER_INTERVALS: u32 = 5;
+/// How often the compiler is looked at: a look reads a dozen files or more, and takes time from the
+/// compiler itself.
+const COMPILER_INTERVAL: Duration = Duration::from_millis(50);
 
 /// What the sampler saw, in bytes: the highest value of each. `None`: it saw none.
 #[derive(Debug, Clone, Copy, Default)]
@@ -97,6 +97,7 @@ pub struct Sampler {
 }
 
 struct State {
+    page: Arc<PageMapping>,
     seen: Mutex<Seen>,
     stop: Condvar,
 }
@@ -116,6 +117,7 @@ impl Sampler {
         worker: i32,
     ) -> Sampler {
         let state = Arc::new(State {
+            page,
             seen: Mutex::new(Seen {
                 samples: Samples::default(),
                 over_time: Phases::new(1),
@@ -131,7 +133,7 @@ impl Sampler {
             .name("memtrack-sampler".into())
             .spawn(move || {
                 let system = system.as_deref();
-                sample_until_stopped(&for_thread, &page, system, &families, worker, starter);
+                sample_until_stopped(&for_thread, system, &families, worker, starter);
             });
         Sampler { state }
     }
@@ -163,12 +165,12 @@ impl Drop for Sampler {
     fn drop(&mut self) {
         lock(&self.state.seen).stopped = true;
         self.state.stop.notify_all();
+        self.state.page.page().wake_watchers();
     }
 }
 
 fn sample_until_stopped(
     state: &State,
-    page: &PageMapping,
     system: Option<&SystemProbe>,
     families: &Families,
     worker: i32,
@@ -177,14 +179,15 @@ fn sample_until_stopped(
     crate::heap::ignore_this_thread();
     let own = std::process::id() as i32;
     let process = ProcessProbe::open(worker).ok();
-    let runs_before = page.page().run_count();
+    let shared = state.page.page();
+    let runs_before = shared.run_count();
     let first = FirstLook::now(system, families, worker);
     lock(&state.seen).samples.first = Some(first);
     let used = || Some(system?.read().ok()?.used);
     let resident = || process.as_ref()?.read().ok();
+    let mut compiler_due = Instant::now();
     for turn in 0_u32.. {
         let start = monotonic_ns();
-        let shared = page.page();
         let phase = shared.phase();
         let is_running = phase == Phase::Running;
         let mut now = Samples::default();
@@ -204,10 +207,11 @@ fn sample_until_stopped(
             // What is read after the end of the user's code is not how things stood in it.
             looked = shared.ended_ns.load(Relaxed) == 0;
         } else if own != worker
-            && turn.is_multiple_of(COMPILER_INTERVALS)
             // Only before the code runs: what comes after it is no compilation.
             && shared.run_count() == runs_before
+            && Instant::now() >= compiler_due
         {
+            compiler_due = Instant::now() + COMPILER_INTERVAL;
             let processes = lock(&families.compiler).started_by(own, starter, Some(worker));
             let compiler = resident_of_others(own, processes);
             now.compiler = compiler.filter(|bytes| *bytes > 0);
@@ -231,9 +235,24 @@ fn sample_until_stopped(
                 over_time.compiling.push(start, reading);
             }
         }
+        drop(seen);
+        let mut wait = INTERVAL;
+        if !is_running && shared.run_count() == runs_before {
+            // Only the compiler is to be seen until the worker says that the code begins.
+            shared.wait_for_other(
+                phase,
+                compiler_due.saturating_duration_since(Instant::now()),
+            );
+            if shared.phase() == Phase::Running {
+                // In the middle of the first interval there is more to see than at its start.
+                wait = INTERVAL / 2;
+            } else if Instant::now() >= compiler_due {
+                wait = Duration::ZERO;
+            }
+        }
         let (seen, _) = state
             .stop
-            .wait_timeout_while(seen, INTERVAL, |seen| !seen.stopped)
+            .wait_timeout_while(lock(&state.seen), wait, |seen| !seen.stopped)
             .unwrap_or_else(|poisoned| poisoned.into_inner());
         if seen.stopped {
             return;
@@ -282,3 +301,6 @@ fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
         .lock()
         .unwrap_or_else(|poisoned| poisoned.into_inner())
 }
+
+#[cfg(test)]
+mod tests;

@@ -38,6 +38,11 @@ impl Worker {
         self.page.ended_ns.store(0, Relaxed);
         self.page.started_ns.store(monotonic_ns(), Relaxed);
         self.page.set_phase(Phase::Running);
+        if tracked {
+            self.page.wake_watchers();
+            // What that took is none of the code's time.
+            self.page.started_ns.store(monotonic_ns(), Relaxed);
+        }
         let result = work();
         self.page.ended_ns.store(monotonic_ns(), Relaxed);
         if let Some(activity) = activity {
@@ -166,5 +171,26 @@ fn usage(who: libc::c_int) -> Option<libc::rusage> {
     unsafe {
         let mut usage: libc::rusage = std::mem::zeroed();
         (libc::getrusage(who, &mut usage) == 0).then_some(usage)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    // Other tests start processes of their own, so only one side can be told for sure here; the
+    // other is seen in `tests/measure.rs`, where no process is started.
+    #[test]
+    fn a_child_that_nobody_waited_for_is_known_and_left_to_its_parent() {
+        let mut child = std::process::Command::new("true").spawn().unwrap();
+        // Running at first, later ended: both count.
+        for _ in 0..50 {
+            assert_eq!(has_children(), Some(true));
+            std::thread::sleep(std::time::Duration::from_millis(1));
+        }
+        assert!(
+            child.wait().unwrap().success(),
+            "its end was taken from its parent"
+        );
     }
 }
