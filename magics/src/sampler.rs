@@ -126,14 +126,12 @@ impl Sampler {
             stop: Condvar::new(),
         });
         let for_thread = Arc::clone(&state);
-        // SAFETY: no preconditions. The thread that starts a measurement starts the compiler too.
-        let starter = unsafe { libc::gettid() };
         // Without the thread there are no samples, and the rows say so.
         let _ = std::thread::Builder::new()
             .name("memtrack-sampler".into())
             .spawn(move || {
                 let system = system.as_deref();
-                sample_until_stopped(&for_thread, system, &families, worker, starter);
+                sample_until_stopped(&for_thread, system, &families, worker);
             });
         Sampler { state }
     }
@@ -174,7 +172,6 @@ fn sample_until_stopped(
     system: Option<&SystemProbe>,
     families: &Families,
     worker: i32,
-    starter: i32,
 ) {
     crate::heap::ignore_this_thread();
     let own = std::process::id() as i32;
@@ -212,7 +209,7 @@ fn sample_until_stopped(
             && Instant::now() >= compiler_due
         {
             compiler_due = Instant::now() + COMPILER_INTERVAL;
-            let processes = lock(&families.compiler).started_by(own, starter, Some(worker));
+            let processes = lock(&families.compiler).descendants_undisturbed(own, Some(worker));
             let compiler = resident_of_others(own, processes);
             now.compiler = compiler.filter(|bytes| *bytes > 0);
             let resident = resident().map(|memory| memory.rss);

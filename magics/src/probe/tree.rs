@@ -20,6 +20,10 @@ use super::number;
 /// made of a process.
 const FORGET_AFTER: u32 = 100;
 
+/// Where Linux lists a thread's children, more processes than this are not scanned: it would take
+/// more than a millisecond.
+const SCANNED_UP_TO: usize = 1000;
+
 /// Finds the descendants of a process, again and again, at little cost.
 ///
 /// Where Linux lists a thread's children (`/proc/PID/task/TID/children`, needs
@@ -78,6 +82,23 @@ impl Tree {
         if self.lists_children {
             return self.walk(root, skip, |tree, pid| tree.listed_children(pid));
         }
+        self.scanned_descendants(root, skip)
+    }
+
+    /// As [`Self::descendants`], for a family of which somebody waits for the ends.
+    ///
+    /// To read a thread's list of children makes Linux keep an entry for the thread, which it
+    /// clears away when the thread ends. Where the last threads of a process and the parent that
+    /// waits for it do so together, the parent spins, for milliseconds on a busy machine. So all
+    /// processes are scanned here, unless they are too many.
+    pub fn descendants_undisturbed(&mut self, root: i32, skip: Option<i32>) -> Vec<i32> {
+        if self.lists_children && self.strangers.len() > SCANNED_UP_TO {
+            return self.descendants(root, skip);
+        }
+        self.scanned_descendants(root, skip)
+    }
+
+    fn scanned_descendants(&mut self, root: i32, skip: Option<i32>) -> Vec<i32> {
         let parents = self.scan(root, skip);
         let mut children: HashMap<i32, Vec<i32>> = HashMap::new();
         for process in &parents {
@@ -92,23 +113,6 @@ impl Tree {
         self.strangers
             .extend(strangers.map(|stranger| (stranger.pid, stranger.inode)));
         found
-    }
-
-    /// Descendants of `root` by way of children that its thread `thread` started. Cheaper than
-    /// [`Self::descendants`] for a process of many threads of which one starts processes.
-    ///
-    /// Where Linux does not list a thread's children, this is all descendants of `root`.
-    pub fn started_by(&mut self, root: i32, thread: i32, skip: Option<i32>) -> Vec<i32> {
-        if !self.lists_children {
-            return self.descendants(root, skip);
-        }
-        let listed = self.proc.join(format!("{root}/task/{thread}/children"));
-        let first = fs::read(listed).map(|text| parse_children(&text));
-        let mut first = Some(first.unwrap_or_default());
-        self.walk(root, skip, |tree, pid| match first.take() {
-            Some(children) => children,
-            None => tree.listed_children(pid),
-        })
     }
 
     fn walk(
@@ -257,29 +261,6 @@ mod tests {
     }
 
     #[test]
-    fn children_are_found_by_the_thread_that_started_them() {
-        let own = std::process::id() as i32;
-        // SAFETY: no preconditions.
-        let thread = unsafe { libc::gettid() };
-        let mut child = std::process::Command::new("sleep")
-            .arg("60")
-            .spawn()
-            .unwrap();
-        let pid = child.id() as i32;
-        let mut tree = Tree::new();
-        assert!(tree.started_by(own, thread, None).contains(&pid));
-        assert!(!tree.started_by(own, thread, Some(pid)).contains(&pid));
-        let elsewhere = std::thread::spawn(move || {
-            // SAFETY: no preconditions.
-            let thread = unsafe { libc::gettid() };
-            Tree::new().started_by(own, thread, None).contains(&pid)
-        });
-        assert!(!children_are_listed() || !elsewhere.join().unwrap());
-        child.kill().unwrap();
-        child.wait().unwrap();
-    }
-
-    #[test]
     fn the_parent_stands_after_the_name() {
         assert_eq!(parse_parent(stat("cargo", 41).as_bytes()), Some(41));
         assert_eq!(parse_parent(stat("a) R 5 (b", 41).as_bytes()), Some(41));
@@ -359,6 +340,21 @@ mod tests {
             assert_eq!(tree.descendants(13, None), [0i32; 0]);
             assert_eq!(tree.descendants(99, None), [0i32; 0]);
         }
+    }
+
+    #[test]
+    fn undisturbed_is_the_same_family_and_reads_of_no_thread() {
+        let proc = fake_proc();
+        let mut tree = Tree::in_proc(proc.path(), true);
+        // What is listed is wrong, so it shows where it was read.
+        fs::write(proc.path().join("10/task/10/children"), "99 ").unwrap();
+        assert_eq!(tree.descendants(10, None), [99]);
+        let family = sorted(tree.descendants_undisturbed(10, None));
+        assert_eq!(family, [11, 12, 13]);
+        assert_eq!(tree.descendants_undisturbed(10, Some(11)), [12]);
+        let many = 1_000_000..=1_000_000 + SCANNED_UP_TO as i32;
+        tree.strangers.extend(many.map(|pid| (pid, 0)));
+        assert_eq!(tree.descendants_undisturbed(10, None), [99]);
     }
 
     #[test]
