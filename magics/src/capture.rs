@@ -12,9 +12,9 @@ use crate::live::LiveView;
 use crate::page::{PageMapping, Phase, monotonic_ns};
 use crate::probe::cuda::Presence;
 use crate::probe::host::ProcessProbe;
-use crate::probe::machine::{SystemMemory, SystemProbe, SystemSource};
+use crate::probe::machine::{SystemMemory, SystemProbe};
 use crate::record::{CudaContext, Durations, Overhead, Row};
-use crate::sampler::{FirstLook, Sampler, Samples};
+use crate::sampler::{Families, FirstLook, Sampler, Samples};
 use crate::timeline::Timeline;
 
 mod gpu_rows;
@@ -68,6 +68,7 @@ pub struct HeapNote {
 pub struct Watcher {
     page: Arc<PageMapping>,
     system: Option<Arc<SystemProbe>>,
+    families: Arc<Families>,
     gpus: GpuWatch,
 }
 
@@ -89,6 +90,7 @@ impl Watcher {
         Watcher {
             page,
             system: SystemProbe::detect().ok().map(Arc::new),
+            families: Arc::default(),
             gpus: GpuWatch::start(),
         }
     }
@@ -106,7 +108,12 @@ impl Watcher {
             shared.set_phase(Phase::Idle);
         }
         let gpus = self.gpus.begin(Arc::clone(&self.page), worker);
-        let sampler = Sampler::start(Arc::clone(&self.page), self.system.clone(), worker);
+        let sampler = Sampler::start(
+            Arc::clone(&self.page),
+            self.system.clone(),
+            Arc::clone(&self.families),
+            worker,
+        );
         Capture {
             watcher: self,
             worker,
@@ -141,8 +148,8 @@ impl Watcher {
 
     /// Whether that is a container's.
     pub fn is_container(&self) -> bool {
-        let memory = self.system_now();
-        memory.is_some_and(|memory| memory.source != SystemSource::Machine)
+        let system = self.system.as_ref();
+        system.is_some_and(|system| system.is_container())
     }
 
     fn system_used(&self) -> Option<u64> {
@@ -167,6 +174,7 @@ impl Capture<'_> {
         LiveView {
             page: Arc::clone(&self.watcher.page),
             system: self.watcher.system.clone(),
+            families: Arc::clone(&self.watcher.families),
             worker: self.worker,
             process: ProcessProbe::open(self.worker).ok(),
             runs_before: self.runs_before,
@@ -190,9 +198,12 @@ impl Capture<'_> {
             WorkEnd::Finished | WorkEnd::NeverRan | WorkEnd::Replaced => None,
         };
         let page = last_words.unwrap_or(&self.watcher.page).page();
-        let first = samples
-            .first
-            .unwrap_or_else(|| FirstLook::now(self.watcher.system.as_deref(), self.worker));
+        let first = samples.first.unwrap_or_else(|| {
+            let Watcher {
+                system, families, ..
+            } = self.watcher;
+            FirstLook::now(system.as_deref(), families, self.worker)
+        });
         let view = View {
             page,
             watcher: self.watcher,

@@ -2,9 +2,9 @@
 //! NVML: a driver that hangs keeps this thread, never a cell.
 
 use std::collections::HashMap;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use crate::gpu_facts::GpuFacts;
@@ -73,12 +73,15 @@ pub struct GpuWatch {
     requests: Sender<Request>,
     /// Set when the thread did not answer in time, until it does: nobody waits for it meanwhile.
     stalled: Arc<AtomicBool>,
+    /// Set by the thread where there is no GPU to look at: it need not be asked then.
+    absence: Arc<OnceLock<GpuAbsence>>,
 }
 
 /// One piece of work that is being watched.
 pub struct GpuLook {
     requests: Sender<Request>,
     stalled: Arc<AtomicBool>,
+    absence: Option<GpuAbsence>,
     /// Whether the thread knows of it and is still to be told of its end.
     open: bool,
 }
@@ -113,20 +116,31 @@ impl GpuWatch {
         let (requests, inbox) = channel();
         let stalled = Arc::new(AtomicBool::new(false));
         let for_thread = Arc::clone(&stalled);
+        let absence = Arc::new(OnceLock::new());
+        let to_tell = Arc::clone(&absence);
         // Without the thread nobody answers, and the rows say so.
         let _ = std::thread::Builder::new()
             .name("memtrack-gpu".into())
             .spawn(move || {
                 crate::heap::ignore_this_thread();
-                Watching::new(inbox, for_thread).run();
+                let mut watching = Watching::new(inbox, for_thread);
+                if let Err(absence) = &watching.gpus {
+                    let _ = to_tell.set(absence.clone());
+                }
+                watching.run();
             });
-        GpuWatch { requests, stalled }
+        GpuWatch {
+            requests,
+            stalled,
+            absence,
+        }
     }
 
     /// Looks at the GPUs from here on, for the next work of `worker`. Does not wait.
     pub fn begin(&self, page: Arc<PageMapping>, worker: i32) -> GpuLook {
         let runs_before = page.page().run_count();
-        let open = !self.stalled.load(Relaxed);
+        let absence = self.absence.get().cloned();
+        let open = absence.is_none() && !self.stalled.load(Relaxed);
         if open {
             let _ = self.requests.send(Request::Begin {
                 page,
@@ -137,6 +151,7 @@ impl GpuWatch {
         GpuLook {
             requests: self.requests.clone(),
             stalled: Arc::clone(&self.stalled),
+            absence,
             open,
         }
     }
@@ -164,6 +179,9 @@ impl GpuLook {
     /// hold memory of a GPU, so that it is worth to ask for the processes, which takes
     /// milliseconds.
     pub fn end(mut self, list_processes: bool) -> GpuSamples {
+        if let Some(absence) = self.absence.take() {
+            return Err(absence);
+        }
         if !std::mem::take(&mut self.open) {
             return Err(silent(ANSWER_LIMIT));
         }
@@ -406,6 +424,13 @@ mod tests {
         if let Err(absence) = look.end(true) {
             // Where there is a GPU, the test has nothing to say.
             assert!(!absence.to_string().is_empty());
+            // From then on nobody asks the thread, and the answer is the same.
+            let later = watch.begin(Arc::new(PageMapping::create().unwrap()), 1);
+            assert!(!later.open);
+            assert_eq!(
+                later.end(true).unwrap_err().to_string(),
+                absence.to_string()
+            );
         }
     }
 

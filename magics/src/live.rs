@@ -13,7 +13,7 @@ use crate::page::{PageMapping, Phase, known};
 use crate::probe::host::ProcessProbe;
 use crate::probe::machine::SystemProbe;
 use crate::record::{Memory, Row, Scope};
-use crate::sampler::{Samples, SoFar, children_of, sampled_every};
+use crate::sampler::{Families, Samples, SoFar, sampled_every};
 use crate::table::{Column, Entry, Grid, Table};
 use crate::units;
 
@@ -25,6 +25,7 @@ const BAR: u64 = 10;
 pub struct LiveView {
     pub(crate) page: Arc<PageMapping>,
     pub(crate) system: Option<Arc<SystemProbe>>,
+    pub(crate) families: Arc<Families>,
     pub(crate) worker: i32,
     pub(crate) process: Option<ProcessProbe>,
     pub(crate) runs_before: u64,
@@ -136,7 +137,7 @@ impl LiveView {
 
     fn children_row(&self, samples: &Samples) -> Option<LiveRow> {
         let highest = samples.children.filter(|bytes| *bytes > 0)?;
-        let now = children_of(self.worker);
+        let now = self.families.children_of(self.worker);
         Some(LiveRow {
             label: Row::empty(Memory::Ram, Scope::Children).label(),
             now,

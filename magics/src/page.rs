@@ -11,6 +11,7 @@ use std::fs::File;
 use std::io;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
 use std::sync::atomic::{AtomicI64, AtomicU32, AtomicU64, Ordering::*};
+use std::time::Duration;
 
 use crate::heap::HeapCounters;
 use crate::probe::cuda::GpuPage;
@@ -28,6 +29,16 @@ pub enum Phase {
     Running,
     /// The user's code came back and the readings after it are complete.
     Finished,
+}
+
+impl Phase {
+    fn number(self) -> u32 {
+        match self {
+            Phase::Idle => 0,
+            Phase::Running => 1,
+            Phase::Finished => 2,
+        }
+    }
 }
 
 /// Readings that the worker takes on one side of the user's code, in bytes.
@@ -62,6 +73,9 @@ pub struct Readings {
     pub max_rss: AtomicU64,
     /// Page faults of children that ended and were waited for; grows whenever there was one.
     pub children_faults: AtomicU64,
+    /// 1 if the worker had child processes, those included that ended and were not waited for;
+    /// 0 if it had none.
+    pub has_children: AtomicU64,
 }
 
 impl Readings {
@@ -80,6 +94,7 @@ impl Readings {
             &self.retained,
             &self.max_rss,
             &self.children_faults,
+            &self.has_children,
         ] {
             field.store(UNKNOWN, Relaxed);
         }
@@ -150,12 +165,40 @@ impl SharedPage {
 
     /// Says what the worker is doing.
     pub fn set_phase(&self, phase: Phase) {
-        let value = match phase {
-            Phase::Idle => 0,
-            Phase::Running => 1,
-            Phase::Finished => 2,
+        self.phase.store(phase.number(), Release);
+    }
+
+    /// Waits up to `limit` for the worker to do something other than `phase`. May return sooner, and
+    /// does for [`Self::wake_watchers`].
+    pub fn wait_for_other(&self, phase: Phase, limit: Duration) {
+        let limit = libc::timespec {
+            tv_sec: limit.as_secs() as libc::time_t,
+            tv_nsec: limit.subsec_nanos().into(),
         };
-        self.phase.store(value, Release);
+        // SAFETY: both are valid for the call. The page lies in shared memory, so the futex is no
+        // private one. However the call ends, the caller looks again.
+        unsafe {
+            libc::syscall(
+                libc::SYS_futex,
+                &raw const self.phase,
+                libc::FUTEX_WAIT,
+                phase.number(),
+                &raw const limit,
+            )
+        };
+    }
+
+    /// Ends every [`Self::wait_for_other`] that goes on now.
+    pub fn wake_watchers(&self) {
+        // SAFETY: the address is valid, and nothing is read or written there.
+        unsafe {
+            libc::syscall(
+                libc::SYS_futex,
+                &raw const self.phase,
+                libc::FUTEX_WAKE,
+                i32::MAX,
+            )
+        };
     }
 
     /// How often the user's code was entered since the worker started.
@@ -310,6 +353,34 @@ impl Drop for PageMapping {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_watcher_waits_until_the_worker_does_something_else() {
+        let watcher = PageMapping::create().unwrap();
+        let fd = watcher.as_fd().try_clone_to_owned().unwrap();
+        let worker = PageMapping::from_file(File::from(fd)).unwrap();
+        let page = watcher.page();
+        let long = Duration::from_secs(60);
+        let seconds_of = |wait: &dyn Fn()| {
+            let start = monotonic_ns();
+            wait();
+            (monotonic_ns() - start) as f64 / 1e9
+        };
+        page.set_phase(Phase::Idle);
+        assert!(seconds_of(&|| page.wait_for_other(Phase::Running, long)) < 30.0);
+        assert!(seconds_of(&|| page.wait_for_other(Phase::Idle, Duration::from_millis(20))) > 0.01);
+        let waking = std::thread::spawn(move || {
+            std::thread::sleep(Duration::from_millis(50));
+            worker.page().set_phase(Phase::Running);
+            worker.page().wake_watchers();
+        });
+        let waited = seconds_of(&|| page.wait_for_other(Phase::Idle, long));
+        assert!(
+            waited < 30.0 && page.phase() == Phase::Running,
+            "{waited} s"
+        );
+        waking.join().unwrap();
+    }
 
     #[test]
     fn two_mappings_see_one_page() {

@@ -3,7 +3,7 @@
 
 use std::sync::atomic::Ordering::Relaxed;
 use std::sync::{Arc, Condvar, Mutex};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use crate::page::{PageMapping, Phase, SharedPage, monotonic_ns};
 use crate::probe::host::ProcessProbe;
@@ -17,9 +17,9 @@ pub const INTERVAL: Duration = Duration::from_millis(10);
 /// How often GPUs and CUDA's memory pool are looked at: a look takes some 12 µs a device.
 pub const GPU_INTERVAL: Duration = Duration::from_millis(5);
 
-/// The compiler is looked at once in this many intervals: a look reads a dozen files or more, and
-/// takes time from the compiler itself.
-const COMPILER_INTERVALS: u32 = 5;
+/// How often the compiler is looked at: a look reads a dozen files or more, and takes time from the
+/// compiler itself.
+const COMPILER_INTERVAL: Duration = Duration::from_millis(50);
 
 /// What the sampler saw, in bytes: the highest value of each. `None`: it saw none.
 #[derive(Debug, Clone, Copy, Default)]
@@ -62,13 +62,32 @@ pub struct FirstLook {
 
 impl FirstLook {
     /// Looks now.
-    pub fn now(system: Option<&SystemProbe>, worker: i32) -> FirstLook {
+    pub fn now(system: Option<&SystemProbe>, families: &Families, worker: i32) -> FirstLook {
         let memory = system.and_then(|probe| probe.read().ok());
         FirstLook {
-            children: children_of(worker),
+            children: families.children_of(worker),
             system: memory.as_ref().map(|memory| memory.used),
             limit: memory.as_ref().map(|memory| memory.limit),
         }
+    }
+}
+
+/// The finders of the processes below the worker and of the compiler's. They are kept from one cell
+/// to the next: the first look of a [`Tree`] takes several times as long as any later one.
+#[derive(Debug, Default)]
+pub struct Families {
+    worker: Mutex<Tree>,
+    compiler: Mutex<Tree>,
+}
+
+impl Families {
+    /// Resident bytes of all processes below `worker`; 0 where there are none.
+    pub fn children_of(&self, worker: i32) -> Option<u64> {
+        let children = lock(&self.worker).descendants(worker, None);
+        if children.is_empty() {
+            return Some(0);
+        }
+        tree::resident_sum(&children)
     }
 }
 
@@ -78,6 +97,7 @@ pub struct Sampler {
 }
 
 struct State {
+    page: Arc<PageMapping>,
     seen: Mutex<Seen>,
     stop: Condvar,
 }
@@ -90,8 +110,14 @@ struct Seen {
 
 impl Sampler {
     /// Starts to watch `worker`, and the other descendants of this process as the compiler.
-    pub fn start(page: Arc<PageMapping>, system: Option<Arc<SystemProbe>>, worker: i32) -> Sampler {
+    pub fn start(
+        page: Arc<PageMapping>,
+        system: Option<Arc<SystemProbe>>,
+        families: Arc<Families>,
+        worker: i32,
+    ) -> Sampler {
         let state = Arc::new(State {
+            page,
             seen: Mutex::new(Seen {
                 samples: Samples::default(),
                 over_time: Phases::new(1),
@@ -100,13 +126,12 @@ impl Sampler {
             stop: Condvar::new(),
         });
         let for_thread = Arc::clone(&state);
-        // SAFETY: no preconditions. The thread that starts a measurement starts the compiler too.
-        let starter = unsafe { libc::gettid() };
         // Without the thread there are no samples, and the rows say so.
         let _ = std::thread::Builder::new()
             .name("memtrack-sampler".into())
             .spawn(move || {
-                sample_until_stopped(&for_thread, &page, system.as_deref(), worker, starter)
+                let system = system.as_deref();
+                sample_until_stopped(&for_thread, system, &families, worker);
             });
         Sampler { state }
     }
@@ -138,28 +163,28 @@ impl Drop for Sampler {
     fn drop(&mut self) {
         lock(&self.state.seen).stopped = true;
         self.state.stop.notify_all();
+        self.state.page.page().wake_watchers();
     }
 }
 
 fn sample_until_stopped(
     state: &State,
-    page: &PageMapping,
     system: Option<&SystemProbe>,
+    families: &Families,
     worker: i32,
-    starter: i32,
 ) {
     crate::heap::ignore_this_thread();
     let own = std::process::id() as i32;
     let process = ProcessProbe::open(worker).ok();
-    let mut tree = Tree::new();
-    let runs_before = page.page().run_count();
-    let first = FirstLook::now(system, worker);
+    let shared = state.page.page();
+    let runs_before = shared.run_count();
+    let first = FirstLook::now(system, families, worker);
     lock(&state.seen).samples.first = Some(first);
     let used = || Some(system?.read().ok()?.used);
     let resident = || process.as_ref()?.read().ok();
+    let mut compiler_due = Instant::now();
     for turn in 0_u32.. {
         let start = monotonic_ns();
-        let shared = page.page();
         let phase = shared.phase();
         let is_running = phase == Phase::Running;
         let mut now = Samples::default();
@@ -168,7 +193,7 @@ fn sample_until_stopped(
         if is_running {
             let memory = resident();
             now.system = used();
-            now.children = children_in(&mut tree, worker);
+            now.children = families.children_of(worker);
             now.worker_high_water = memory.as_ref().map(|memory| {
                 // A mark that was not reset is that of earlier work.
                 let is_reset = shared.high_water_reset.load(Relaxed) == 1;
@@ -179,15 +204,21 @@ fn sample_until_stopped(
             // What is read after the end of the user's code is not how things stood in it.
             looked = shared.ended_ns.load(Relaxed) == 0;
         } else if own != worker
-            && turn.is_multiple_of(COMPILER_INTERVALS)
             // Only before the code runs: what comes after it is no compilation.
             && shared.run_count() == runs_before
+            && Instant::now() >= compiler_due
         {
-            let processes = tree.started_by(own, starter, Some(worker));
+            compiler_due = Instant::now() + COMPILER_INTERVAL;
+            let processes = lock(&families.compiler).descendants_undisturbed(own, Some(worker));
             let compiler = resident_of_others(own, processes);
             now.compiler = compiler.filter(|bytes| *bytes > 0);
             let resident = resident().map(|memory| memory.rss);
-            reading = [resident, None, used(), heap_of(shared), compiler];
+            let system = match turn {
+                // That was just now.
+                0 => first.system,
+                _ => used(),
+            };
+            reading = [resident, None, system, heap_of(shared), compiler];
             // The code may have begun meanwhile.
             looked = shared.run_count() == runs_before;
         }
@@ -201,9 +232,24 @@ fn sample_until_stopped(
                 over_time.compiling.push(start, reading);
             }
         }
+        drop(seen);
+        let mut wait = INTERVAL;
+        if !is_running && shared.run_count() == runs_before {
+            // Only the compiler is to be seen until the worker says that the code begins.
+            shared.wait_for_other(
+                phase,
+                compiler_due.saturating_duration_since(Instant::now()),
+            );
+            if shared.phase() == Phase::Running {
+                // In the middle of the first interval there is more to see than at its start.
+                wait = INTERVAL / 2;
+            } else if Instant::now() >= compiler_due {
+                wait = Duration::ZERO;
+            }
+        }
         let (seen, _) = state
             .stop
-            .wait_timeout_while(seen, INTERVAL, |seen| !seen.stopped)
+            .wait_timeout_while(lock(&state.seen), wait, |seen| !seen.stopped)
             .unwrap_or_else(|poisoned| poisoned.into_inner());
         if seen.stopped {
             return;
@@ -233,19 +279,6 @@ fn resident_of_others(own: i32, mut processes: Vec<i32>) -> Option<u64> {
     tree::resident_sum(&processes)
 }
 
-/// Resident bytes of all processes below `worker`; 0 where there are none.
-pub fn children_of(worker: i32) -> Option<u64> {
-    children_in(&mut Tree::new(), worker)
-}
-
-fn children_in(tree: &mut Tree, worker: i32) -> Option<u64> {
-    let children = tree.descendants(worker, None);
-    if children.is_empty() {
-        return Some(0);
-    }
-    tree::resident_sum(&children)
-}
-
 impl Samples {
     fn raise(&mut self, now: Samples) {
         for (highest, value) in [
@@ -265,3 +298,6 @@ fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
         .lock()
         .unwrap_or_else(|poisoned| poisoned.into_inner())
 }
+
+#[cfg(test)]
+mod tests;

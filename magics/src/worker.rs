@@ -38,6 +38,11 @@ impl Worker {
         self.page.ended_ns.store(0, Relaxed);
         self.page.started_ns.store(monotonic_ns(), Relaxed);
         self.page.set_phase(Phase::Running);
+        if tracked {
+            self.page.wake_watchers();
+            // What that took is none of the code's time.
+            self.page.started_ns.store(monotonic_ns(), Relaxed);
+        }
         let result = work();
         self.page.ended_ns.store(monotonic_ns(), Relaxed);
         if let Some(activity) = activity {
@@ -93,6 +98,7 @@ impl Worker {
         self.read_process(after);
         cuda::read_after(&self.page.gpu);
         self.read_system(after);
+        put(&after.has_children, has_children().map(u64::from));
         let live = after.heap_live.load(Relaxed).max(0) as u64;
         put(
             &after.retained,
@@ -142,10 +148,49 @@ fn put_process(into: &Readings, memory: &ProcessMemory) {
     put(&into.swap, memory.split.swap);
 }
 
+/// Whether this process has child processes, those included that ended and were not waited for.
+/// `None` where the system does not tell.
+fn has_children() -> Option<bool> {
+    // WNOWAIT leaves the end of a child to the user's code.
+    let flags = libc::WEXITED | libc::WNOHANG | libc::WNOWAIT | libc::__WALL;
+    // SAFETY: an all-zero `siginfo_t` is valid, and `waitid` writes into it.
+    let result = unsafe {
+        let mut info: libc::siginfo_t = std::mem::zeroed();
+        libc::waitid(libc::P_ALL, 0, &mut info, flags)
+    };
+    let error = std::io::Error::last_os_error().raw_os_error();
+    match (result, error) {
+        (0, _) => Some(true),
+        (_, Some(libc::ECHILD)) => Some(false),
+        _ => None,
+    }
+}
+
 fn usage(who: libc::c_int) -> Option<libc::rusage> {
     // SAFETY: an all-zero `rusage` is valid, and `getrusage` writes into it.
     unsafe {
         let mut usage: libc::rusage = std::mem::zeroed();
         (libc::getrusage(who, &mut usage) == 0).then_some(usage)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    // Other tests start processes of their own, so only one side can be told for sure here; the
+    // other is seen in `tests/measure.rs`, where no process is started.
+    #[test]
+    fn a_child_that_nobody_waited_for_is_known_and_left_to_its_parent() {
+        let mut child = std::process::Command::new("true").spawn().unwrap();
+        // Running at first, later ended: both count.
+        for _ in 0..50 {
+            assert_eq!(has_children(), Some(true));
+            std::thread::sleep(std::time::Duration::from_millis(1));
+        }
+        assert!(
+            child.wait().unwrap().success(),
+            "its end was taken from its parent"
+        );
     }
 }

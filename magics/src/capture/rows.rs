@@ -8,7 +8,7 @@ use crate::heap;
 use crate::page::{SharedPage, known};
 use crate::probe::host::ProcessMemory;
 use crate::record::{Memory, Row, Scope};
-use crate::sampler::{FirstLook, INTERVAL, Samples, children_of, sampled_every};
+use crate::sampler::{FirstLook, INTERVAL, Samples, sampled_every};
 
 /// What is known when the work has ended.
 pub(super) struct View<'a> {
@@ -108,7 +108,10 @@ impl View<'_> {
         row.before = self.first.children;
         // Whose children they were is gone: they are killed with it.
         row.after = match self.end {
-            WorkEnd::Finished | WorkEnd::NeverRan => children_of(worker),
+            // The worker itself knows at once that it has none. To look for them takes longer, and
+            // the cell waits for it.
+            WorkEnd::Finished if known(&self.page.after.has_children) == Some(0) => Some(0),
+            WorkEnd::Finished | WorkEnd::NeverRan => self.watcher.families.children_of(worker),
             WorkEnd::Replaced | WorkEnd::Died { .. } => None,
         };
         row.peak = self.samples.children;

@@ -109,6 +109,11 @@ impl SystemProbe {
         })
     }
 
+    /// Whether it is a container's.
+    pub fn is_container(&self) -> bool {
+        self.limiting().is_some()
+    }
+
     /// Whose memory it is, for a table.
     pub fn describe(&self) -> String {
         match self.limiting() {
