@@ -41,9 +41,8 @@ def arguments(description, name):
     return parser
 
 
-def side_by_side(parser, runs=3):
-    """Adds the options of a benchmark that compares with evcxr_jupyter."""
-    parser.add_argument("--runs", type=int, default=runs, help=f"runs of each kernel (default {runs})")
+def side_by_side(parser):
+    """Adds the option of a benchmark that compares with evcxr_jupyter."""
     parser.add_argument(
         "--peer",
         type=pathlib.Path,

@@ -4,9 +4,9 @@ Runs the sessions of `same_cells_set.py` through both kernels and compares, cell
 shown and said of errors. A difference that is meant stands in the set beside its cell, with its reason.
 One that is not there, or one that is there but is no longer found, makes this fail.
 
-Not compared, for all cells: how a report of an error is drawn, and in how many error messages the
-compiler's errors come (one here, one for each there). Compared are the errors' codes, their texts, and the
-lines and columns that they point at.
+Not compared, for all cells: the place in the head of an error's report, which is always 1:1 there, how
+else it is drawn, and in how many error messages the compiler's errors come (one here, one for each there).
+Compared are the errors' codes, their texts, and the lines and columns that are underlined.
 
     target/venv/bin/python tests/bench/same_cells.py [--only SESSION,...] [--without async]
 """
@@ -39,7 +39,7 @@ def run_cell(session, code):
 
 
 def steady(text):
-    """`text` without numbers of threads, backtraces, and lines of the source that evcxr generates.
+    """`text` without numbers of threads, times, backtraces, and lines of the source that evcxr generates.
 
     evcxr_jupyter always asks for backtraces, this kernel where it is told to.
     """
@@ -47,6 +47,7 @@ def steady(text):
     text = re.sub(r"thread '(.*?)' \(\d+\)", r"thread '\1'", text)
     text = re.sub(r"stack backtrace:\n.*?\n(?=note: )", "", text, flags=re.DOTALL)
     text = re.sub(r"note: [^\n]*RUST_BACKTRACE[^\n]*\n", "", text)
+    text = re.sub(r"Took \d+ms", "Took …ms", text)
     return re.sub(r"src/lib\.rs:\d+", "src/lib.rs:…", text)
 
 
@@ -67,14 +68,24 @@ def said(result):
         "stderr": steady(result.stderr),
         "outputs": outputs,
         "codes": sorted(set(re.findall(r"\bE\d{4}\b", text))),
-        "places": sorted({(int(line), int(column)) for line, column in re.findall(PLACE, text)}),
+        "places": places(text),
         "error": text,
         "evalues": [steady(content["evalue"]) for content in result.of("error")],
     }
 
 
-# The head of a report: `╭─[ command_2:3:5 ]`.
-PLACE = r"─\[ .*?:(\d+):(\d+) \]"
+def places(report):
+    """What is underlined in the drawings of a report: (line, first column, columns)."""
+    rows = report.splitlines()
+    found = set()
+    for row, below in zip(rows, rows[1:]):
+        source = re.match(r"\s*(\d+) │ ", row)
+        if source and "│" in below:
+            marks = below.split("│", 1)[1][1:]
+            found |= {
+                (int(source[1]), mark.start() + 1, len(mark[0])) for mark in re.finditer("[─┬]+", marks)
+            }
+    return sorted(found)
 
 
 def differences(ours, theirs):
@@ -104,7 +115,7 @@ def through(start_kernel, cells):
 
 def main():
     parser = arguments(__doc__.splitlines()[0], "same_cells")
-    side_by_side(parser, runs=1)
+    side_by_side(parser)
     parser.add_argument("--only", help="sessions to run, with commas between them")
     parser.add_argument("--without", default="", help="sessions to leave out, with commas between them")
     options = parser.parse_args()
@@ -125,7 +136,15 @@ def main():
             for kind, (here, there) in differ.items():
                 reason = cell.differs.get(kind)
                 found.append(
-                    {"session": name, "cell": cell.code, "kind": kind, "reason": reason, "here": here, "there": there}
+                    {
+                        "session": name,
+                        "cell": cell.code,
+                        "kind": kind,
+                        "reason": reason,
+                        "here": here,
+                        "there": there,
+                        "errors": [ours["error"], theirs["error"]],
+                    }
                 )
                 if reason is None:
                     unknown += 1

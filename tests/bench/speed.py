@@ -149,6 +149,7 @@ def row(label, figure, ours, theirs, target):
 def main():
     parser = arguments(__doc__.splitlines()[0], "speed")
     side_by_side(parser)
+    parser.add_argument("--runs", type=int, default=3, help="runs of each kernel (default 3)")
     parser.add_argument("--only", default=",".join(ALL), help="sections, with commas between them")
     parser.add_argument("--candle", action="store_true", help="candle-core too, which takes many minutes")
     parser.add_argument("--long-cells", type=int, default=500, help="cells of the long session")
