@@ -57,6 +57,8 @@ def said(result):
         (kind, {name: steady(data) for name, data in content["data"].items() if name in COMPARED})
         for kind, content in result.events
         if kind in ("execute_result", "display_data")
+        # What this kernel shows of its progress, and takes away again.
+        and not content.get("transient")
     ]
     errors = [
         steady("\n".join([content["evalue"], *content["traceback"]])) for content in result.of("error")
@@ -108,8 +110,6 @@ def flat(text):
 def through(start_kernel, cells):
     """What each cell of a session said in a new kernel."""
     with start_kernel() as session:
-        # What this kernel shows while Rust is still starting is no part of a cell.
-        session.ok("1 + 1")
         return [said(run_cell(session, cell.code)) for cell in cells]
 
 

@@ -354,7 +354,7 @@ ASYNC = cells(
     "awaited",
     "async fn may_fail(fail: bool) -> Result<i32, String> { if fail { Err(\"failed later\".into()) } else { Ok(1) } }",
     "may_fail(false).await?",
-    "may_fail(true).await?",
+    fails("may_fail(true).await?"),
     "awaited",
 )
 
