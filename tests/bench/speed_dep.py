@@ -21,7 +21,9 @@ def _one(start_kernel, prepare, code, cache):
     with start_kernel(env=cache_in(cache)) as session:
         session.ok(prepare)
         session.ok("2+2")
-        return seconds_of(session, code)[0]
+        seconds = seconds_of(session, code)[0]
+    print(f"    {seconds:.2f} s", flush=True)
+    return seconds
 
 
 def dep(starts, options, runs):
