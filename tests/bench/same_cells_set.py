@@ -256,6 +256,8 @@ ENVIRONMENT = cells(
     command(":opt 2"),
     "1 + 1",
     command(":opt 9"),
+    "1 + 1",
+    command(":opt 2"),
     Cell(":unknown", {"places": PLACED}),
     command(":version"),
     ":show_deps",
