@@ -182,7 +182,7 @@ def main():
             summaries[name].update(medians(runs[section][name]))
         # Kept after each section: a run of all takes long, and something may end it.
         write(options.json, {"machine": host, "summaries": summaries, "runs": runs}, say=False)
-    print(f"\nMedians of {options.runs} runs, {host['cores']} cores, {host['processor']}\n")
+    print(f"\nMedians of {options.runs} runs (long: {options.long_runs}), {host['cores']} cores, {host['processor']}\n")
     print_table(["", OURS, PEER, "ratio", "aim"], list(table(summaries)))
     write(options.json, {"machine": host, "summaries": summaries, "runs": runs})
 
