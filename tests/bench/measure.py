@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
 import json
 import os
 import pathlib
 import platform
+import queue
 import statistics
 import subprocess
 import sys
@@ -19,6 +21,7 @@ from jupyter_client.kernelspec import KernelSpec  # noqa: E402
 from jupyter_client.manager import KernelManager  # noqa: E402
 from kernel_session import BINARY, Session  # noqa: E402
 
+OURS, PEER = "memtrack-kernel", "evcxr_jupyter"
 PEER_VERSION = "0.22.0"
 INSTALL_PEER = (
     f"cargo install evcxr_jupyter --version {PEER_VERSION} --locked --root target/peer"
@@ -36,6 +39,38 @@ def arguments(description, name):
         help="where to write all figures",
     )
     return parser
+
+
+def side_by_side(parser):
+    """Adds the option of a benchmark that compares with evcxr_jupyter."""
+    parser.add_argument(
+        "--peer",
+        type=pathlib.Path,
+        default=ROOT / "target" / "peer" / "bin" / "evcxr_jupyter",
+        help="evcxr_jupyter to compare with",
+    )
+
+
+def kernels(options):
+    """How to start each of the two kernels, by name."""
+    kernel = require(options.kernel, "cargo build --release")
+    other = require(options.peer, INSTALL_PEER)
+    return {
+        OURS: lambda **more: ours(kernel, **more),
+        PEER: lambda **more: peer(other, **more),
+    }
+
+
+def interleaved(names, runs):
+    """Pairs of a run's number and a kernel: in every second run the other way round."""
+    for number in range(runs):
+        for name in names if number % 2 == 0 else reversed(names):
+            yield number, name
+
+
+def cache_in(folder):
+    """The environment that makes both kernels keep in `folder` what they keep between sessions."""
+    return {"MEMTRACK_CACHE_DIR": str(folder), "XDG_CACHE_HOME": str(folder)}
 
 
 def require(path, how):
@@ -69,6 +104,65 @@ def seconds_of(session, code):
     start = time.perf_counter()
     result = session.ok(code)
     return time.perf_counter() - start, result
+
+
+def everything_of(session, code, complete, quiet=5.0):
+    """Seconds from sending a cell, which must succeed, to the last of its messages.
+
+    evcxr_jupyter may send output after it has said that the cell is over. So this waits for the end
+    of the cell and until `complete(result)` holds, or nothing more has come for `quiet` seconds: then
+    the time is that of the last message, and the caller sees from the result that something is lost.
+    """
+    start = last = time.perf_counter()
+    cell = session.begin(code)
+    result = cell.finish()
+    assert result.status == "ok", result.describe()
+    last = time.perf_counter()
+    while not complete(result):
+        try:
+            message = session.client.get_iopub_msg(timeout=quiet)
+        except queue.Empty:
+            break
+        if message["parent_header"].get("msg_id") == cell.msg_id:
+            result.events.append((message["header"]["msg_type"], message["content"]))
+            last = time.perf_counter()
+    return last - start, result
+
+
+def resident(session):
+    """Resident bytes of the kernel process alone, of the child that runs cells, and of all its
+    processes together."""
+    pid = session.manager.provisioner.pid
+    parents = {}
+    for stat in pathlib.Path("/proc").glob("[0-9]*/stat"):
+        with contextlib.suppress(OSError):
+            parents[int(stat.parent.name)] = int(stat.read_text().rsplit(")", 1)[1].split()[1])
+    tree = [pid]
+    for member in tree:
+        tree += [process for process, parent in parents.items() if parent == member]
+    bytes_of = {process: _resident_of(process) for process in tree}
+    program = os.readlink(f"/proc/{pid}/exe")
+    children = [process for process in tree[1:] if _program_of(process) == program]
+    return {
+        "kernel": bytes_of[pid],
+        "child": sum(bytes_of[process] for process in children),
+        "all": sum(bytes_of.values()),
+    }
+
+
+def _resident_of(pid):
+    """Resident bytes of a process; 0 for one that has ended."""
+    with contextlib.suppress(OSError):
+        for line in pathlib.Path(f"/proc/{pid}/status").read_text().splitlines():
+            if line.startswith("VmRSS:"):
+                return int(line.split()[1]) * 1024
+    return 0
+
+
+def _program_of(pid):
+    with contextlib.suppress(OSError):
+        return os.readlink(f"/proc/{pid}/exe")
+    return None
 
 
 def percentile(values, share):
@@ -113,7 +207,8 @@ def print_table(header, rows):
             print("  ".join("-" * width for width in widths))
 
 
-def write(path, content):
+def write(path, content, say=True):
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text(json.dumps(content, indent=1) + "\n")
-    print(f"\nAll figures: {path}")
+    if say:
+        print(f"\nAll figures: {path}")
