@@ -20,7 +20,7 @@ use crate::cell_compile::{self, TRUE_RUSTC};
 use crate::pins;
 use crate::support::Support;
 use crate::toolchain::Toolchain;
-use crate::workdir::{STAND_INS, WorkDir};
+use crate::workdir::{RUSTC, STAND_INS, WorkDir, true_rustc};
 
 const CARGO: &str = "cargo";
 const RUSTUP: &str = "rustup";
@@ -64,6 +64,10 @@ pub fn stand_in() {
         if let Some(cache) = dirs::cache_dir() {
             pins::offer(&cache, &cells.join(pins::FILE));
         }
+    }
+    if !is_for_cells && std::env::var_os(RUSTC) == folder.parent().map(|it| true_rustc(it).into()) {
+        // The user's own, from a cell's shell line: which rustc is for it to find out.
+        command.env_remove(RUSTC);
     }
     let error = command.args(arguments).exec();
     eprintln!(

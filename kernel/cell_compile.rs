@@ -12,20 +12,24 @@ use std::ffi::OsString;
 use std::io::Write;
 use std::os::unix::process::{CommandExt, ExitStatusExt};
 use std::path::{Path, PathBuf};
-use std::process::{Command, Output, Stdio};
+use std::process::{Command, ExitStatus, Output, Stdio};
 
 use anyhow::{Context, Result};
 use serde::{Deserialize, Serialize};
 
 use crate::cell_source;
+use crate::dep_info;
+use crate::files;
 use crate::pins;
 use crate::progress::CELL_CRATE;
 use crate::support::Support;
 use crate::type_probe;
 use crate::workdir::{PREFIX, STAND_INS};
 
+mod first;
 mod key;
 
+use first::First;
 use key::{general_key, has_foreign_paths, hash_of_file, key};
 
 /// Tells the stand-in for rustc what it is to note the invocation under.
@@ -101,9 +105,9 @@ pub fn as_rustc() {
             arguments,
             variables: variables_of_cargo(),
         };
-        let output = invocation.compile(&cells);
+        let kept = std::env::var_os(KEPT).map(PathBuf::from);
+        let output = invocation.compile(&cells, kept.as_deref());
         if key.is_some() && output.as_ref().is_ok_and(|output| output.status.success()) {
-            let kept = std::env::var_os(KEPT).map(PathBuf::from);
             invocation.note(&cells, kept.as_deref());
         }
         pass_on(output, false);
@@ -135,10 +139,12 @@ pub fn in_place_of_cargo(cells: &Path, arguments: &[OsString], cargo: &mut Comma
     let key = key(cells, arguments);
     let noted = Invocation::read(&Invocation::file(cells))
         .filter(|noted| noted.key == key && noted.lock == hash_of_file(&cells.join(pins::FILE)));
-    if let Some(invocation) = noted.or_else(|| Invocation::of_earlier_session(cells, arguments)) {
+    let kept = Invocation::kept(cells, arguments);
+    let known = noted.or_else(|| Invocation::of_earlier_session(kept.as_deref()?, cells));
+    if let Some(invocation) = known {
         let output = match probes {
             true => invocation.tell_types(cells),
-            false => invocation.compile(cells),
+            false => invocation.compile(cells, kept.as_deref()),
         };
         pass_on(output, true);
     }
@@ -149,9 +155,7 @@ pub fn in_place_of_cargo(cells: &Path, arguments: &[OsString], cargo: &mut Comma
         .filter_map(|(name, _)| name.into_string().ok())
         .collect();
     cargo.env(KEY, key.to_string()).env(NAMES, names.join("\n"));
-    if let Ok(support) = std::fs::read_link(cells.with_file_name(STAND_INS).join(SUPPORT))
-        && let Some(kept) = Invocation::kept(&support, cells, arguments)
-    {
+    if let Some(kept) = kept {
         cargo.env(KEPT, kept);
     }
     if std::env::var_os("RUSTC_WRAPPER").is_none()
@@ -171,14 +175,14 @@ impl Invocation {
     }
 
     /// How an earlier session started rustc for cells without dependencies.
-    fn of_earlier_session(cells: &Path, arguments: &[OsString]) -> Option<Invocation> {
-        let folder = std::fs::read_link(cells.with_file_name(STAND_INS).join(SUPPORT)).ok()?;
-        let kept = Invocation::read(&Invocation::kept(&folder, cells, arguments)?)?;
+    fn of_earlier_session(kept: &Path, cells: &Path) -> Option<Invocation> {
+        let kept = Invocation::read(kept)?;
         Some(kept.with_each_text(|text| text.replace(CELLS, &cells.to_string_lossy())))
     }
 
     /// The file in which the invocation is kept for later sessions. `None` with dependencies.
-    fn kept(support: &Path, cells: &Path, arguments: &[OsString]) -> Option<PathBuf> {
+    fn kept(cells: &Path, arguments: &[OsString]) -> Option<PathBuf> {
+        let support = std::fs::read_link(cells.with_file_name(STAND_INS).join(SUPPORT)).ok()?;
         let manifest = std::fs::read_to_string(cells.join(MANIFEST)).ok()?;
         let key = general_key(cells, arguments);
         let has_none = manifest.trim_end().ends_with("[dependencies]");
@@ -197,12 +201,8 @@ impl Invocation {
 
     /// Notes it for the next cell, and where `kept` says for later sessions.
     fn note(self, cells: &Path, kept: Option<&Path>) {
-        let write = |invocation: &Invocation, file: &Path| -> Result<()> {
-            let folder = file.parent().unwrap_or(cells);
-            let mut draft = tempfile::NamedTempFile::new_in(folder)?;
-            serde_json::to_writer(&mut draft, invocation)?;
-            draft.persist(file)?;
-            Ok(())
+        let write = |invocation: &Invocation, file: &Path| {
+            files::write(file, |file| Ok(serde_json::to_writer(file, invocation)?))
         };
         let mut result = write(&self, &Invocation::file(cells));
         if let Some(kept) = kept
@@ -219,12 +219,27 @@ impl Invocation {
         }
     }
 
-    /// Starts rustc, a second time where the first failed for what was changed here.
-    fn compile(&self, cells: &Path) -> Result<Output> {
+    /// Starts rustc, a second time where the first failed for what was changed here. Where the
+    /// session begins, an earlier one may have done it: `kept` is the file in which it has kept how.
+    fn compile(&self, cells: &Path, kept: Option<&Path>) -> Result<Output> {
         let stand_ins = cells.with_file_name(STAND_INS);
         let support = self.support(&stand_ins);
         let source = cells.join(SOURCE);
         let text = std::fs::read_to_string(&source).context("the code of the cell")?;
+        let library =
+            Path::new(self.folder().unwrap_or_default()).join(format!("lib{CELL_CRATE}.so"));
+        let tell = || match std::env::var_os(LIBRARY) {
+            Some(file) => std::fs::write(file, library.as_os_str().as_encoded_bytes()),
+            None => Ok(()),
+        };
+        let session = cells.parent().unwrap_or(cells);
+        let first = kept.and_then(|kept| First::of(kept, &text, session));
+        if let Some(first) = &first
+            && first.provide(&library)
+        {
+            tell()?;
+            return Ok(without_a_word());
+        }
         let mut own = Vec::new();
         if let Some(support) = &support {
             let shorter = cell_source::with_compiled_runtime(&text);
@@ -267,11 +282,11 @@ impl Invocation {
             }
             output = again;
         }
-        if output.status.success()
-            && let Some(file) = std::env::var_os(LIBRARY)
-        {
-            let folder = self.value("--out-dir").unwrap_or_default();
-            std::fs::write(file, format!("{folder}/lib{CELL_CRATE}.so"))?;
+        if output.status.success() {
+            tell()?;
+            if let Some(first) = first {
+                first.keep(&library);
+            }
         }
         Ok(output)
     }
@@ -308,7 +323,7 @@ impl Invocation {
         for name in ["CARGO_MAKEFLAGS", "MAKEFLAGS", "MFLAGS"] {
             command.env_remove(name);
         }
-        if let Some(folder) = self.value("--out-dir") {
+        if let Some(folder) = self.folder() {
             std::fs::create_dir_all(folder)?;
         }
         command.envs(self.variables.iter().map(|(name, value)| (name, value)));
@@ -339,9 +354,18 @@ impl Invocation {
         same.then(|| Support::at(folder))
     }
 
-    fn value(&self, name: &str) -> Option<&str> {
-        let at = self.arguments.iter().position(|it| it == name)?;
-        self.arguments.get(at + 1).map(String::as_str)
+    /// The folder for what rustc makes.
+    fn folder(&self) -> Option<&str> {
+        dep_info::value_of("--out-dir", &self.arguments)
+    }
+}
+
+/// What rustc says where it has nothing to say.
+fn without_a_word() -> Output {
+    Output {
+        status: ExitStatus::from_raw(0),
+        stdout: Vec::new(),
+        stderr: Vec::new(),
     }
 }
 

@@ -50,16 +50,19 @@ extern "C" fn mend() {
 
 /// The file with the list of what a crate is made of, by rustc's arguments.
 pub fn list_file(arguments: &[String]) -> Option<PathBuf> {
-    let value = |name: &str| {
-        let at = arguments.iter().position(|argument| argument == name)?;
-        arguments.get(at + 1)
-    };
     let extra = arguments
         .iter()
         .find_map(|argument| argument.strip_prefix("extra-filename="))
         .unwrap_or_default();
-    let name = value("--crate-name")?;
-    Some(PathBuf::from(value("--out-dir")?).join(format!("{name}{extra}.d")))
+    let name = value_of("--crate-name", arguments)?;
+    let folder = PathBuf::from(value_of("--out-dir", arguments)?);
+    Some(folder.join(format!("{name}{extra}.d")))
+}
+
+/// What stands behind an option of rustc.
+pub fn value_of<'a>(option: &str, arguments: &'a [String]) -> Option<&'a str> {
+    let at = arguments.iter().position(|argument| argument == option)?;
+    arguments.get(at + 1).map(String::as_str)
 }
 
 /// The list with this session's folder in place of every other session's.

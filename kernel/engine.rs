@@ -2,7 +2,6 @@
 //! bring it up.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::path::PathBuf;
 use std::sync::Arc;
 
 use anyhow::{Context, Result, anyhow};
@@ -11,7 +10,6 @@ use memtrack::cuda_toolkit::CudaToolkit;
 
 use crate::cache_lock;
 use crate::cargo_stand_in;
-use crate::cell_compile;
 use crate::interrupt::Interrupter;
 use crate::link::{Link, Notes};
 use crate::output::FrontEnd;
@@ -50,13 +48,8 @@ pub struct Engine {
     context: CommandContext,
     link: Arc<Link>,
     interrupter: Arc<Interrupter>,
-    /// The file that leaves it to evcxr how values are shown.
-    evcxr_display: PathBuf,
-    /// The manifest of the crate that evcxr makes of cells.
-    manifest: PathBuf,
+    work_dir: Arc<WorkDir>,
     types: Types,
-    /// The file that has the stand-in for Cargo ask rustc for types.
-    asks_types: PathBuf,
     /// How many cells rustc was asked about.
     probed: u32,
 }
@@ -69,12 +62,12 @@ impl Engine {
     pub fn start(
         link: Arc<Link>,
         interrupter: Arc<Interrupter>,
-        work_dir: &WorkDir,
+        work_dir: Arc<WorkDir>,
         toolchain: &Toolchain,
     ) -> Result<Engine> {
         let cache = workdir::cache_dir().unwrap_or_else(|| work_dir.path().to_owned());
-        let types = Types::begin(&cache, work_dir, toolchain)?;
-        cargo_stand_in::prepare(&cache, work_dir, toolchain)?;
+        let types = Types::begin(&cache, &work_dir, toolchain)?;
+        cargo_stand_in::prepare(&cache, &work_dir, toolchain)?;
         let mut command = link.command()?;
         command.env(wire::ENV_SUPPORT, work_dir.support().library());
         let cuda = CudaToolkit::find();
@@ -95,10 +88,8 @@ impl Engine {
             context: CommandContext::with_eval_context(context),
             link,
             interrupter,
-            evcxr_display: work_dir.evcxr_display(),
-            manifest: work_dir.crate_path().join("Cargo.toml"),
+            work_dir,
             types,
-            asks_types: work_dir.stand_ins().join(cell_compile::TYPES),
             probed: 0,
         };
         cache_lock::mend_counts(&cache);
@@ -193,10 +184,11 @@ impl Engine {
             return None;
         }
         self.probed += 1;
-        std::fs::write(&self.asks_types, "").ok()?;
+        let asks = self.work_dir.asks_types();
+        std::fs::write(&asks, "").ok()?;
         let context = &mut self.context;
         let errors = catch_unwind(AssertUnwindSafe(|| context.check(code)));
-        std::fs::remove_file(&self.asks_types).ok()?;
+        std::fs::remove_file(asks).ok()?;
         let items = self.context.defined_item_names().map(str::to_owned);
         type_probe::with_types(code, &errors.ok()?.ok()?, &items.collect())
     }
@@ -244,7 +236,7 @@ impl Engine {
 
     /// The level as evcxr has written it last.
     fn opt_level(&self) -> Option<String> {
-        let manifest = std::fs::read_to_string(&self.manifest).ok()?;
+        let manifest = std::fs::read_to_string(self.work_dir.manifest()).ok()?;
         let level = manifest
             .lines()
             .find_map(|line| line.strip_prefix("opt-level = "));
@@ -314,7 +306,7 @@ impl Engine {
     /// Has values shown by evcxr's own code, which compiles such a cell twice but knows the format
     /// that the user has chosen.
     fn leave_display_to_evcxr(&self) {
-        if let Err(error) = std::fs::write(&self.evcxr_display, "") {
+        if let Err(error) = std::fs::write(self.work_dir.evcxr_display(), "") {
             eprintln!("memtrack-kernel: values are shown in the usual format: {error}");
         }
     }

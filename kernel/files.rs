@@ -25,6 +25,32 @@ pub fn write(path: &Path, content: impl FnOnce(&mut dyn Write) -> Result<()>) ->
     Ok(())
 }
 
+/// Makes a folder with all that belongs in it, unless it is there. It is filled under another name
+/// first: nobody ever finds it half full, and of two programs that make it at once one wins.
+///
+/// # Errors
+/// Where it can be neither filled nor put there.
+pub fn provide_folder(folder: &Path, fill: impl FnOnce(&Path) -> Result<()>) -> Result<()> {
+    if folder.is_dir() {
+        return Ok(());
+    }
+    let make = || -> Result<()> {
+        let parent = folder.parent().unwrap_or(Path::new("."));
+        std::fs::create_dir_all(parent)?;
+        let draft = tempfile::tempdir_in(parent)?;
+        fill(draft.path())?;
+        let draft = draft.keep();
+        std::fs::rename(&draft, folder).or_else(|error| {
+            let _ = std::fs::remove_dir_all(&draft);
+            match folder.is_dir() {
+                true => Ok(()),
+                false => Err(error.into()),
+            }
+        })
+    };
+    make().with_context(|| format!("{} cannot be made", folder.display()))
+}
+
 /// Whether [`write`] can work, told before the work is done whose result it shall write.
 ///
 /// # Errors
@@ -70,6 +96,47 @@ fn draft(target: &Path, path: &Path) -> Result<tempfile::NamedTempFile> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_folder_is_there_whole_or_not_at_all() {
+        let base = tempfile::tempdir().unwrap();
+        let folder = base.path().join("cache/entry");
+        let failed = provide_folder(&folder, |draft| {
+            std::fs::write(draft.join("first"), "1")?;
+            bail!("the disk is full")
+        });
+        let error = format!("{:#}", failed.unwrap_err());
+        assert!(
+            error.contains("entry cannot be made: the disk is full"),
+            "{error}"
+        );
+        assert_eq!(
+            std::fs::read_dir(base.path().join("cache"))
+                .unwrap()
+                .count(),
+            0
+        );
+
+        let fill =
+            |text: &'static str| move |draft: &Path| Ok(std::fs::write(draft.join("first"), text)?);
+        // While one fills it, another has put it there.
+        provide_folder(&folder, |draft| {
+            provide_folder(&folder, fill("other"))?;
+            fill("own")(draft)
+        })
+        .unwrap();
+        provide_folder(&folder, fill("late")).unwrap();
+        assert_eq!(
+            std::fs::read_to_string(folder.join("first")).unwrap(),
+            "other"
+        );
+        assert_eq!(
+            std::fs::read_dir(base.path().join("cache"))
+                .unwrap()
+                .count(),
+            1
+        );
+    }
 
     #[test]
     fn what_was_there_survives_a_failure() {

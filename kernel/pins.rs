@@ -11,6 +11,8 @@ use anyhow::{Context, Result, bail};
 use semver::Version;
 use toml::{Table, Value};
 
+use crate::files;
+
 /// The name of lock files, which Cargo gives them.
 pub const FILE: &str = "Cargo.lock";
 
@@ -143,10 +145,8 @@ impl Pins {
         let folder = path.parent().unwrap_or(Path::new("."));
         let write = || -> Result<()> {
             std::fs::create_dir_all(folder)?;
-            let mut draft = tempfile::NamedTempFile::new_in(folder)?;
-            std::io::Write::write_all(&mut draft, self.text()?.as_bytes())?;
-            draft.persist(path)?;
-            Ok(())
+            let text = self.text()?;
+            files::write(path, |file| Ok(file.write_all(text.as_bytes())?))
         };
         write().with_context(|| format!("{} cannot be written", path.display()))
     }

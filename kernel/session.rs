@@ -119,7 +119,7 @@ impl Session {
         let started = Engine::start(
             Arc::clone(&parts.link),
             Arc::clone(&parts.interrupter),
-            &parts.work_dir,
+            Arc::clone(&parts.work_dir),
             &toolchain,
         );
         self.engine = started.map_err(|error| {

@@ -52,10 +52,7 @@ impl Library {
     /// `None` where these arguments of rustc make no shared library, or its name is there already.
     /// `target` is the folder that evcxr compiles in.
     fn of(arguments: &[String], target: &str) -> Option<Library> {
-        let value = |name: &str| {
-            let at = arguments.iter().position(|argument| argument == name)?;
-            arguments.get(at + 1)
-        };
+        let value = |option| dep_info::value_of(option, arguments);
         let named = arguments.iter().any(|it| it.starts_with(ARGUMENT));
         if named || value("--crate-type")? != "dylib" {
             return None;

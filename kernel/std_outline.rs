@@ -9,6 +9,7 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, bail};
 
+use crate::files;
 use crate::std_source::Library;
 use crate::toolchain::Toolchain;
 
@@ -36,26 +37,8 @@ pub fn provide(cache: &Path, toolchain: &Toolchain) -> Result<PathBuf> {
     let library = Library::of(toolchain).context("the source of std is not there")?;
     let mut hasher = DefaultHasher::new();
     (FORMAT, &toolchain.rustc_version, library.folder()).hash(&mut hasher);
-    let parent = cache.join(FOLDER);
-    let folder = parent.join(format!("{:016x}", hasher.finish()));
-    if folder.is_dir() {
-        return Ok(folder);
-    }
-    let make = || -> Result<()> {
-        std::fs::create_dir_all(&parent)?;
-        let draft = tempfile::tempdir_in(&parent)?;
-        write(library.folder(), draft.path())?;
-        let draft = draft.keep();
-        if std::fs::rename(&draft, &folder).is_err() {
-            // Another kernel was faster.
-            let _ = std::fs::remove_dir_all(&draft);
-        }
-        match folder.is_dir() {
-            true => Ok(()),
-            false => bail!("it cannot be moved there"),
-        }
-    };
-    make().with_context(|| format!("{} cannot be made", folder.display()))?;
+    let folder = cache.join(FOLDER).join(format!("{:016x}", hasher.finish()));
+    files::provide_folder(&folder, |draft| write(library.folder(), draft))?;
     Ok(folder)
 }
 

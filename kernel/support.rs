@@ -10,6 +10,7 @@ use anyhow::{Context, Result, bail};
 use serde::{Deserialize, Serialize};
 
 use crate::cell_source::CRATE;
+use crate::files;
 use crate::toolchain::Toolchain;
 
 /// The folder of what is kept, in the kernel's cache.
@@ -41,33 +42,22 @@ impl Support {
     pub fn provide(cache: &Path, toolchain: &Toolchain) -> Result<Support> {
         let rustc = toolchain.true_rustc().context("there is no rustc")?;
         let mut hasher = DefaultHasher::new();
-        (SOURCE, &toolchain.rustc_version, &rustc).hash(&mut hasher);
-        let parent = cache.join(FOLDER);
-        let support = Support {
-            folder: parent.join(format!("{:016x}", hasher.finish())),
-        };
-        if support.rlib().is_file() && support.library().is_file() {
-            return Ok(support);
+        // Machines may share the cache; what one has linked may want a C library that another lacks.
+        let c_library = c_library_version();
+        (SOURCE, &toolchain.rustc_version, &rustc, c_library).hash(&mut hasher);
+        let folder = format!("{:016x}", hasher.finish());
+        let support = Support::at(cache.join(FOLDER).join(folder));
+        if !support.rlib().is_file() || !support.library().is_file() {
+            // Somebody has cleared the cache in part.
+            let _ = std::fs::remove_dir_all(&support.folder);
         }
-        let make = || -> Result<()> {
-            std::fs::create_dir_all(&parent)?;
-            let draft = tempfile::tempdir_in(&parent)?;
-            compile(&rustc, draft.path())?;
+        files::provide_folder(&support.folder, |draft| {
+            compile(&rustc, draft)?;
             if let Some(linker) = find_linker() {
-                let text = serde_json::to_string(&linker)?;
-                std::fs::write(draft.path().join(LINKER), text)?;
+                std::fs::write(draft.join(LINKER), serde_json::to_string(&linker)?)?;
             }
-            let draft = draft.keep();
-            if std::fs::rename(&draft, &support.folder).is_err() {
-                // Another kernel was faster, or left it half removed.
-                let _ = std::fs::remove_dir_all(&draft);
-            }
-            match support.rlib().is_file() {
-                true => Ok(()),
-                false => bail!("it cannot be moved there"),
-            }
-        };
-        make().with_context(|| format!("{} cannot be made", support.folder.display()))?;
+            Ok(())
+        })?;
         Ok(support)
     }
 
@@ -121,6 +111,18 @@ fn compile(rustc: &Path, into: &Path) -> Result<()> {
         bail!("{}", String::from_utf8_lossy(&output.stderr).trim_end());
     }
     Ok(())
+}
+
+/// The version of the C library that this process runs with. `None` where it has none to tell.
+fn c_library_version() -> Option<String> {
+    #[cfg(all(target_os = "linux", target_env = "gnu"))]
+    {
+        // SAFETY: it returns a constant.
+        let version = unsafe { std::ffi::CStr::from_ptr(libc::gnu_get_libc_version()) };
+        Some(version.to_string_lossy().into_owned())
+    }
+    #[cfg(not(all(target_os = "linux", target_env = "gnu")))]
+    None
 }
 
 /// Asks the C compiler. `None` where it does not say, and on systems that link in other ways.

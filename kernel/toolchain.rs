@@ -45,12 +45,18 @@ impl Toolchain {
             ..Toolchain::default()
         };
         if let Some(rustc) = &toolchain.rustc {
-            match ask(rustc, &["--print", "sysroot", "--print", "target-libdir"]) {
+            // At once: most of the time is that of rustup's proxy.
+            let (folders, version) = std::thread::scope(|scope| {
+                let version = scope.spawn(|| ask(rustc, &["-V"]));
+                let folders = ask(rustc, &["--print", "sysroot", "--print", "target-libdir"]);
+                (folders, version.join())
+            });
+            match folders {
                 Ok(answer) => {
                     let mut lines = answer.lines().map(PathBuf::from);
                     toolchain.sysroot = lines.next();
                     toolchain.target_libdir = lines.next();
-                    toolchain.rustc_version = ask(rustc, &["-V"]).ok();
+                    toolchain.rustc_version = version.ok().and_then(Result::ok);
                 }
                 Err(message) => toolchain.rustc_failure = Some(message),
             }

@@ -3,10 +3,12 @@
 
 use std::env::split_paths;
 use std::ffi::OsString;
+use std::fs::File;
 use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::OnceLock;
+use std::time::Duration;
 
 use anyhow::{Context, Result};
 use memtrack::cuda_toolkit::CudaToolkit;
@@ -33,12 +35,21 @@ pub const STAND_INS: &str = "bin";
 const CACHE_HOME: &str = "XDG_CACHE_HOME";
 const TMPDIR: &str = "TMPDIR";
 const PATH: &str = "PATH";
+/// A kernel that starts has locked its folder by then.
+const A_WHILE: Duration = Duration::from_secs(600);
+/// Names the compiler for Cargo and rust-analyzer.
+pub const RUSTC: &str = "RUSTC";
+/// The file that a kernel has locked while it lives, in its folder.
+const LOCK: &str = "lock";
 
 /// The kernel's own temporary folder.
 pub struct WorkDir {
     path: PathBuf,
+    /// Tells other kernels that this one lives. A process number would not: those of containers that
+    /// share a temporary folder are not each other's.
+    _lock: File,
     /// What the user's environment has of the variables that are set for the compiler.
-    original: [(&'static str, Option<OsString>); 4],
+    original: [(&'static str, Option<OsString>); 5],
 }
 
 impl WorkDir {
@@ -63,11 +74,15 @@ impl WorkDir {
                 )
             })?
             .keep();
+        let lock = File::create(path.join(LOCK))
+            .with_context(|| format!("{} cannot be written", path.display()))?;
+        // Fails where the file system has no locks; then nobody can take it for abandoned either.
+        let _ = lock.try_lock();
         for folder in [CRATE, TEMPORARY] {
             std::fs::create_dir(path.join(folder))
                 .with_context(|| format!("{} cannot be written", path.display()))?;
         }
-        let original = [CACHE_HOME, TMPDIR, PATH, std_source::VARIABLE]
+        let original = [CACHE_HOME, TMPDIR, PATH, RUSTC, std_source::VARIABLE]
             .map(|name| (name, std::env::var_os(name)));
         // SAFETY: the caller's promise.
         unsafe {
@@ -86,12 +101,21 @@ impl WorkDir {
             if let Ok(folders) = std::env::join_paths(folders) {
                 std::env::set_var(PATH, folders);
             }
+            // rust-analyzer asks a dozen things of Cargo and this of rustc: without rustup's proxy in
+            // between, 10 ms each.
+            if std::env::var_os(RUSTC).is_none() {
+                std::env::set_var(RUSTC, true_rustc(&path));
+            }
             // Not there unless it is needed: rust-analyzer then looks into the toolchain.
             if std::env::var_os(std_source::VARIABLE).is_none() {
                 std::env::set_var(std_source::VARIABLE, path.join(STD_SOURCE));
             }
         }
-        Ok(WorkDir { path, original })
+        Ok(WorkDir {
+            path,
+            _lock: lock,
+            original,
+        })
     }
 
     /// The folder.
@@ -105,8 +129,7 @@ impl WorkDir {
         self.path.join(STD_SOURCE)
     }
 
-    /// The folder of programs that stand in for others, the first in `PATH`; made only where it is
-    /// needed.
+    /// The folder of programs that stand in for others, the first in `PATH`.
     pub fn stand_ins(&self) -> PathBuf {
         self.path.join(STAND_INS)
     }
@@ -120,6 +143,16 @@ impl WorkDir {
     /// The file that leaves it to evcxr how values are shown.
     pub fn evcxr_display(&self) -> PathBuf {
         self.stand_ins().join(cell_compile::EVCXR_DISPLAY)
+    }
+
+    /// The file that has the stand-in for Cargo ask rustc for types.
+    pub fn asks_types(&self) -> PathBuf {
+        self.stand_ins().join(cell_compile::TYPES)
+    }
+
+    /// The manifest of the crate that evcxr makes of cells.
+    pub fn manifest(&self) -> PathBuf {
+        self.crate_path().join("Cargo.toml")
     }
 
     /// Cargo's lock file of the crate that evcxr makes of cells.
@@ -202,6 +235,12 @@ impl Drop for WorkDir {
     }
 }
 
+/// The link to the compiler itself, in the folder of a kernel. Set as `RUSTC` for what the kernel
+/// starts, but for the user's own programs.
+pub fn true_rustc(folder: &Path) -> PathBuf {
+    folder.join(STAND_INS).join(cell_compile::TRUE_RUSTC)
+}
+
 /// Where compiled dependencies are kept: `MEMTRACK_CACHE_DIR`, else `memtrack` in the user's cache
 /// folder. The same all the time, though the kernel makes it the cache folder of its children.
 pub fn cache_dir() -> Option<PathBuf> {
@@ -228,21 +267,60 @@ fn base() -> PathBuf {
 
 /// Removes folders of kernels that no longer live: one that was killed could not do it.
 fn remove_abandoned(base: &Path) {
-    let Ok(entries) = std::fs::read_dir(base) else {
-        return;
-    };
-    for entry in entries.flatten() {
-        let name = entry.file_name();
-        let pid = name
-            .to_str()
-            .and_then(|name| name.strip_prefix(PREFIX))
-            .and_then(|rest| rest.split('-').next())
-            .and_then(|pid| pid.parse::<i32>().ok());
-        if let Some(pid) = pid
-            && !Path::new(&format!("/proc/{pid}")).exists()
-            && Path::new("/proc/self").exists()
-        {
+    let entries = std::fs::read_dir(base);
+    for entry in entries.into_iter().flatten().flatten() {
+        let is_ours = |name: &str| name.starts_with(PREFIX);
+        if entry.file_name().to_str().is_some_and(is_ours) && is_abandoned(&entry.path()) {
             let _ = std::fs::remove_dir_all(entry.path());
         }
+    }
+}
+
+/// Whether the kernel of a folder has ended. Where that cannot be told, it has not.
+fn is_abandoned(folder: &Path) -> bool {
+    match File::open(folder.join(LOCK)) {
+        Ok(lock) => lock.try_lock().is_ok(),
+        // A kernel has made the folder and comes to the lock now, or was killed in between.
+        Err(error) if error.kind() == ErrorKind::NotFound => {
+            let made = std::fs::metadata(folder).and_then(|about| about.modified());
+            made.is_ok_and(|made| made.elapsed().is_ok_and(|age| age > A_WHILE))
+        }
+        Err(_) => false,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_folders_without_a_living_kernel_are_removed() {
+        let base = tempfile::tempdir().unwrap();
+        let folder = |name: &str| {
+            let folder = base.path().join(name);
+            std::fs::create_dir(&folder).unwrap();
+            folder
+        };
+        // Whether there is a process of that number says nothing.
+        let alive = folder("memtrack-kernel-4194303-aaaaaa");
+        let killed = folder("memtrack-kernel-1-bbbbbb");
+        let beginning = folder("memtrack-kernel-4194303-cccccc");
+        let begun_long_ago = folder("memtrack-kernel-1-dddddd");
+        let foreign = folder("memtrack-notes");
+        let lock = File::create(alive.join(LOCK)).unwrap();
+        lock.lock().unwrap();
+        File::create(killed.join(LOCK)).unwrap();
+        let past = std::time::SystemTime::now() - 2 * A_WHILE;
+        File::open(&begun_long_ago)
+            .unwrap()
+            .set_modified(past)
+            .unwrap();
+
+        remove_abandoned(base.path());
+        assert!(alive.exists() && beginning.exists() && foreign.exists());
+        assert!(!killed.exists() && !begun_long_ago.exists());
+        drop(lock);
+        remove_abandoned(base.path());
+        assert!(!alive.exists());
     }
 }

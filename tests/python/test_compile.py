@@ -104,3 +104,27 @@ def test_shell_lines_have_the_user_s_cargo(kernel):
     said = kernel.ok("!cargo --version").stdout
     expected = subprocess.run(["cargo", "--version"], capture_output=True, text=True, check=True).stdout
     assert said.strip() == expected.strip()
+
+
+def test_shell_lines_have_no_compiler_chosen_for_them(kernel, tmp_path):
+    command = tmp_path / "cargo-tells"
+    command.write_text('#!/bin/sh\necho "rustc: ${RUSTC-nobody said}"\n')
+    command.chmod(0o755)
+    assert kernel.ok(f'!PATH="{tmp_path}:$PATH" cargo tells').stdout.strip() == "rustc: nobody said"
+    assert kernel.ok('println!("{:?}", std::env::var("RUSTC").ok());').stdout.strip() == "None"
+
+
+def test_a_second_start_compiles_nothing_of_its_own(tmp_path):
+    def begin():
+        session = Session(env={"MEMTRACK_CACHE_DIR": str(tmp_path)})
+        folder = pathlib.Path(session.ok(":last_compile_dir").stdout.strip())
+        # rustc lists here what each cell is made of.
+        return session, list(folder.glob("target/*/debug/deps/*.d"))
+
+    session, compiled_before = begin()
+    session.stop()
+    assert compiled_before
+    session, compiled_before = begin()
+    assert not compiled_before
+    assert value(session.execute("1 + 1")) == ["2"]
+    session.stop()
