@@ -328,6 +328,7 @@ impl Session {
         };
         let verdict = judge(&evaluation, &place);
         show::values(&evaluation, &cell.rust, turn.is_last(), front_end);
+        show::timing(&evaluation, front_end);
         let record = capture.map(|capture| {
             let last_words = evaluation.notes.last_words.clone();
             let page = last_words.as_ref().unwrap_or(self.parts.link.page());

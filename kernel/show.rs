@@ -13,7 +13,7 @@ use memtrack::probe::host::{ProcessMemory, ProcessProbe};
 use memtrack::record::{MIME_TYPE, Record};
 use memtrack::report::{self, SortKey};
 use memtrack::table::Table;
-use memtrack::units::{format_amount, format_bytes};
+use memtrack::units::{format_amount, format_bytes, format_seconds};
 use memtrack::{html as as_html, text as as_text};
 
 use crate::engine::Evaluation;
@@ -75,6 +75,16 @@ pub fn values(
         true if is_last_run => front_end.show(Output::Result(bundle)),
         true => {}
         false => front_end.show(Output::Display(bundle)),
+    }
+}
+
+/// How long the cell took, compiling included, where the user has asked for it by `:timing`.
+pub fn timing(evaluation: &Evaluation, front_end: &Arc<dyn FrontEnd>) {
+    let outputs = evaluation.result.as_ref();
+    if let Some(duration) = outputs.ok().and_then(|outputs| outputs.timing) {
+        let text = format!("Took {}", format_seconds(duration.as_secs_f64()));
+        let markup = html! { span style="opacity: 0.6" { (text) } };
+        front_end.show(Output::Display(html_bundle(text, markup.into_string())));
     }
 }
 

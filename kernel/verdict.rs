@@ -191,6 +191,12 @@ fn panic_verdict(text: &str, place: &Place) -> Verdict {
 /// several equal ones, by its place in the row.
 fn line_in_cell(line: usize, place: &Place) -> Option<usize> {
     let compiled: Vec<&str> = place.compiled.as_deref()?.lines().collect();
+    let own = place.typed.unwrap_or(place.code);
+    // evcxr puts the last expression in brackets on lines of their own, and what goes wrong in it as a
+    // whole, such as a division by zero, is told of the first.
+    let is_bracket = |line: &str| line.trim() == "(";
+    let opens = is_bracket(compiled.get(line.checked_sub(1)?)?);
+    let line = line + usize::from(opens && !own.lines().any(is_bracket));
     let text = users_part(compiled.get(line.checked_sub(1)?)?);
     if text.is_empty() {
         return None;
@@ -199,9 +205,7 @@ fn line_in_cell(line: usize, place: &Place) -> Option<usize> {
         .iter()
         .filter(|other| users_part(other) == text)
         .count();
-    let mut places = place
-        .typed
-        .unwrap_or(place.code)
+    let mut places = own
         .lines()
         .enumerate()
         .filter(|(_, own)| own.contains(text))
@@ -288,6 +292,18 @@ mod tests {
         assert!(error.traceback[0].contains("line 2 of In [2]"), "{error:?}");
         assert!(error.traceback[1].contains("v[5];"));
         assert_eq!(verdict.status, CellStatus::Panic);
+    }
+
+    #[test]
+    fn what_goes_wrong_in_the_last_expression_is_found_in_its_line() {
+        let compiled = "fn f() {\nlet a = 3;\n(\na / zero\n).evcxr_display();\n}";
+        let place = |code| place(code, compiled);
+        assert_eq!(line_in_cell(3, &place("let a = 3;\na / zero")), Some(2));
+        // The cell's own bracket is where it is.
+        assert_eq!(
+            line_in_cell(3, &place("let a = 3;\n(\na / zero\n)")),
+            Some(2)
+        );
     }
 
     #[test]

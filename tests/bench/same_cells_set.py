@@ -262,7 +262,6 @@ ENVIRONMENT = cells(
     command(":version"),
     ":show_deps",
     command(":timing"),
-    "1 + 1",
     command(":timing"),
     Cell(":explain", {"places": PLACED}),
     command(":env NOT_THERE=here"),

@@ -128,3 +128,11 @@ def test_a_second_start_compiles_nothing_of_its_own(tmp_path):
     assert not compiled_before
     assert value(session.execute("1 + 1")) == ["2"]
     session.stop()
+
+
+def test_timing_is_shown_when_asked_for(kernel):
+    kernel.ok(":timing")
+    [shown] = kernel.ok("let timed = 1;").displays
+    assert shown["text/plain"].startswith("Took ") and shown["text/plain"].endswith("ms")
+    kernel.ok(":timing")
+    assert not kernel.ok("let timed = 2;").displays
