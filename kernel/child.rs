@@ -11,8 +11,8 @@
 
 use std::ffi::{OsStr, OsString, c_void};
 use std::fs::File;
-use std::io::{BufRead, Write};
-use std::os::fd::{AsRawFd, FromRawFd, OwnedFd, RawFd};
+use std::io::{BufRead, BufReader, Write};
+use std::os::fd::{FromRawFd, OwnedFd, RawFd};
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Barrier};
 use std::thread::Thread;
@@ -23,12 +23,19 @@ use memtrack::heap;
 use memtrack::page::{PageMapping, Phase, SharedPage};
 use memtrack::probe::cuda;
 use memtrack::worker::Worker;
+use nix::sys::resource::Resource;
 
+use crate::descriptors::{Limit, Standard, close_on_exec, dup, replace};
 use crate::last_words;
 use crate::wire::{self, Command, DONE};
 
 /// Set by evcxr for the process that runs cells.
 const IS_RUNTIME: &str = "EVCXR_IS_RUNTIME";
+
+/// The exit code of a process that cannot go on.
+pub const FAILED: i32 = 99;
+/// What it says then, before the reason.
+pub const CANNOT_GO_ON: &str = "memtrack-kernel: the process that runs cells cannot go on: ";
 
 /// How often unfinished lines of the user's stdout are pushed out while a cell runs.
 const FLUSH_INTERVAL: Duration = Duration::from_millis(20);
@@ -58,8 +65,8 @@ pub fn run() -> ! {
     let code = match serve() {
         Ok(()) => 0,
         Err(error) => {
-            eprintln!("memtrack-kernel: the process that runs cells cannot go on: {error:#}");
-            99
+            eprintln!("{CANNOT_GO_ON}{error:#}");
+            FAILED
         }
     };
     std::process::exit(code);
@@ -83,12 +90,15 @@ fn serve() -> Result<()> {
         .context("the shared page cannot be mapped")?
         .leak();
     page.clear();
+    // A cell may close the numbers that every program has, or put something else there.
+    let commands = dup(0)?;
     // evcxr's end of our stdout belongs to the kernel from here on.
     let protocol = dup(1)?;
     wire::send_hello(&control, &protocol)?;
     drop(protocol);
     replace(&out, 1)?;
     replace(&err, 2)?;
+    let standard = Standard::keep()?;
     for fd in [&control, &out, &err] {
         close_on_exec(fd)?;
     }
@@ -100,23 +110,31 @@ fn serve() -> Result<()> {
     let worker: &'static Worker = Box::leak(Box::new(Worker::new(page)));
     last_words::install(worker);
     let mut cells = Cells {
+        process: std::process::id(),
         worker,
         page,
+        spare: dup(0).ok(),
+        standard,
         looker,
         out: File::from(out),
         err: File::from(err),
         variables: std::ptr::null_mut(),
         support,
     };
-    for line in std::io::stdin().lock().lines() {
+    for line in BufReader::new(File::from(commands)).lines() {
         cells.handle(&line.context("the kernel's end is gone")?)?;
     }
     Ok(())
 }
 
 struct Cells {
+    /// A cell that forks makes another one, which must not run cells too.
+    process: u32,
     worker: &'static Worker,
     page: &'static SharedPage,
+    standard: Standard,
+    /// Given up where a cell has left no descriptor for the next one's library.
+    spare: Option<OwnedFd>,
     /// Looks at CUDA's pools while a tracked cell runs.
     looker: Thread,
     out: File,
@@ -145,8 +163,8 @@ impl Cells {
         if let Some(support) = self.support.take() {
             find_flush(&support);
         }
-        // SAFETY: runs the library's initialisers; it is what the user asked to run.
-        let library = unsafe { libloading::Library::new(library) }
+        let library = self
+            .load(library)
             .with_context(|| format!("the compiled cell {library} cannot be loaded"))?;
         // SAFETY: evcxr gave the function this type.
         let function: UserFunction = unsafe { *library.get(function.as_bytes())? };
@@ -155,12 +173,37 @@ impl Cells {
         if tracked {
             self.looker.unpark();
         }
-        self.variables = self.worker.run(|| function(self.variables));
+        self.variables = self.worker.run(|| {
+            let variables = function(self.variables);
+            if std::process::id() != self.process {
+                flush_cells_stdout();
+                // SAFETY: ends this process at once: what is to be done at the end is for the other.
+                unsafe { libc::_exit(0) };
+            }
+            variables
+        });
         IN_TRACKED_CELL.store(false, Ordering::Release);
         flush_cells_stdout();
+        self.standard.restore()?;
         // Never unloaded: thread-local destructors and the user's values point into it.
         std::mem::forget(library);
         Ok(())
+    }
+
+    /// Loads the library of a cell.
+    fn load(&mut self, library: &str) -> Result<libloading::Library, libloading::Error> {
+        // SAFETY: runs the library's initialisers; it is what the user asked to run.
+        let load = || unsafe { libloading::Library::new(library) };
+        load().or_else(|error| {
+            // Earlier cells may hold all descriptors or addresses that they may have; then what is
+            // kept for this, and what the system would allow, is used: variables need not be lost.
+            drop(self.spare.take());
+            let limits = [Resource::RLIMIT_NOFILE, Resource::RLIMIT_AS].map(Limit::raise);
+            let result = load();
+            self.spare = dup(0).ok();
+            limits.into_iter().flatten().for_each(Limit::restore);
+            result.map_err(|_| error)
+        })
     }
 }
 
@@ -272,32 +315,6 @@ fn hide_from_cells() -> Result<()> {
         std::env::remove_var(IS_RUNTIME);
         std::env::remove_var(wire::ENV_FDS);
         std::env::remove_var(wire::ENV_SUPPORT);
-    }
-    Ok(())
-}
-
-fn dup(fd: RawFd) -> Result<OwnedFd> {
-    // SAFETY: a new descriptor with no other owner; checked.
-    let copy = unsafe { libc::fcntl(fd, libc::F_DUPFD_CLOEXEC, 10) };
-    if copy < 0 {
-        bail!(std::io::Error::last_os_error());
-    }
-    // SAFETY: as above.
-    Ok(unsafe { OwnedFd::from_raw_fd(copy) })
-}
-
-fn replace(source: &OwnedFd, target: RawFd) -> Result<()> {
-    // SAFETY: both are descriptors; the result is checked.
-    if unsafe { libc::dup2(source.as_raw_fd(), target) } < 0 {
-        bail!(std::io::Error::last_os_error());
-    }
-    Ok(())
-}
-
-fn close_on_exec(fd: &OwnedFd) -> Result<()> {
-    // SAFETY: a valid descriptor; the result is checked.
-    if unsafe { libc::fcntl(fd.as_raw_fd(), libc::F_SETFD, libc::FD_CLOEXEC) } < 0 {
-        bail!(std::io::Error::last_os_error());
     }
     Ok(())
 }

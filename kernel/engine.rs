@@ -2,6 +2,7 @@
 //! bring it up.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::path::Path;
 use std::sync::Arc;
 
 use anyhow::{Context, Result, anyhow};
@@ -12,7 +13,7 @@ use crate::cache_lock;
 use crate::cargo_stand_in;
 use crate::interrupt::Interrupter;
 use crate::link::{Link, Notes};
-use crate::output::FrontEnd;
+use crate::output::{FrontEnd, Nowhere, Output, Stream};
 use crate::recipes;
 use crate::toolchain::Toolchain;
 use crate::type_probe;
@@ -49,6 +50,7 @@ pub struct Engine {
     link: Arc<Link>,
     interrupter: Arc<Interrupter>,
     work_dir: Arc<WorkDir>,
+    toolchain: Toolchain,
     types: Types,
     /// How many cells rustc was asked about.
     probed: u32,
@@ -67,12 +69,10 @@ impl Engine {
     ) -> Result<Engine> {
         let cache = workdir::cache_dir().unwrap_or_else(|| work_dir.path().to_owned());
         let types = Types::begin(&cache, &work_dir, toolchain)?;
-        cargo_stand_in::prepare(&cache, &work_dir, toolchain)?;
+        let cuda = CudaToolkit::find();
+        prepare_compiling(&cache, &work_dir, toolchain, &cuda)?;
         let mut command = link.command()?;
         command.env(wire::ENV_SUPPORT, work_dir.support().library());
-        let cuda = CudaToolkit::find();
-        let cudarc = recipes::cudarc_number(&cuda);
-        work_dir.configure_cargo(&cuda, cudarc)?;
         work_dir.prepare_child(&mut command, toolchain, &cuda);
         let (context, outputs) = EvalContext::with_subprocess_command(command)
             .map_err(|error| anyhow!("{error}"))
@@ -89,6 +89,7 @@ impl Engine {
             link,
             interrupter,
             work_dir,
+            toolchain: toolchain.clone(),
             types,
             probed: 0,
         };
@@ -115,8 +116,29 @@ impl Engine {
         let _ = self.completions(code, code.len());
     }
 
+    /// Starts the process that runs the cells again where it has ended after the last cell: says why, and
+    /// which variables were lost.
+    pub fn revive(&mut self) -> Option<(String, Vec<String>)> {
+        let death = self.link.has_died()?;
+        let lost = self.variables();
+        self.link.begin_cell(Arc::new(Nowhere));
+        // evcxr notices only when it wants a cell to be run.
+        let context = &mut self.context;
+        let _ = catch_unwind(AssertUnwindSafe(|| context.execute("()")));
+        self.link.end_cell();
+        let how = death.map_or_else(|| "nobody saw how".to_owned(), |death| death.describe());
+        Some((how, lost))
+    }
+
     /// Evaluates a cell. Its output goes to `front_end` as it comes.
     pub fn evaluate(&mut self, code: &str, front_end: &Arc<dyn FrontEnd>) -> Evaluation {
+        if !self.work_dir.is_there() {
+            let text = match self.make_folder_again() {
+                Ok(()) => format!("{FOLDER_DELETED}\n"),
+                Err(error) => format!("{FOLDER_DELETED} It could not be made again: {error:#}\n"),
+            };
+            front_end.show(Output::Text(Stream::Stderr, text));
+        }
         if has_command(code, &[":fmt", ":types"]) {
             self.leave_display_to_evcxr();
         }
@@ -207,6 +229,19 @@ impl Engine {
                 },
             },
         )
+    }
+
+    /// Makes anew what the kernel itself has in its folder; evcxr and Cargo make theirs when they miss it.
+    fn make_folder_again(&mut self) -> Result<()> {
+        self.work_dir.make_again()?;
+        let cache = workdir::cache_dir().unwrap_or_else(|| self.work_dir.path().to_owned());
+        prepare_compiling(
+            &cache,
+            &self.work_dir,
+            &self.toolchain,
+            &CudaToolkit::find(),
+        )?;
+        self.types.make_again(&self.work_dir)
     }
 
     /// Has rust-analyzer know at least that much of std from its next use on. True if that is more
@@ -311,6 +346,22 @@ impl Engine {
         }
     }
 }
+
+/// Puts into the kernel's folder what it takes to compile cells.
+fn prepare_compiling(
+    cache: &Path,
+    work_dir: &WorkDir,
+    toolchain: &Toolchain,
+    cuda: &CudaToolkit,
+) -> Result<()> {
+    cargo_stand_in::prepare(cache, work_dir, toolchain)?;
+    work_dir.configure_cargo(cuda, recipes::cudarc_number(cuda))
+}
+
+const FOLDER_DELETED: &str = "memtrack-kernel: somebody has deleted this kernel's temporary folder. \
+     Variables and definitions are still there; dependencies are compiled again. A front end that \
+     connects anew, such as a page that is loaded again, may not reach this kernel: restart it when \
+     you can.";
 
 const INTERNAL_PANIC: &str = "evcxr failed internally; its log has the details. The session goes \
      on; if later cells fail too, restart the kernel";

@@ -42,10 +42,14 @@ pub struct Notes {
     pub stack_overflow: bool,
     /// The allocation in bytes that failed, so that libstd aborted the child.
     pub failed_allocation: Option<u64>,
+    /// Why the child could not go on, in its own words.
+    pub failure: Option<String>,
     /// The child died.
     pub died: bool,
     /// How, if it could be read.
     pub death: Option<Death>,
+    /// How it had died before the cell.
+    pub earlier_death: Option<Death>,
     /// The shared page as the dead child left it.
     pub last_words: Option<Arc<PageMapping>>,
 }
@@ -156,6 +160,12 @@ impl Link {
     /// The child's pid. `None` before the first has started, and between two.
     pub fn pid(&self) -> Option<i32> {
         self.state.lock().pid
+    }
+
+    /// Whether there was a child that has ended, and how, if that is known.
+    pub fn has_died(&self) -> Option<Option<Death>> {
+        let state = self.state.lock();
+        (state.pid.is_none() && state.started > 0).then(|| state.screen.death())
     }
 
     /// How many children have started.

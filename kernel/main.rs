@@ -19,6 +19,7 @@ mod compare;
 mod compile_error;
 mod death;
 mod dep_info;
+mod descriptors;
 mod doctor;
 mod engine;
 mod files;

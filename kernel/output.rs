@@ -73,6 +73,17 @@ pub trait FrontEnd: Send + Sync {
     fn ask(&self, prompt: &str, password: bool) -> Result<String, String>;
 }
 
+/// For what is evaluated without being a cell: shows nothing.
+pub struct Nowhere;
+
+impl FrontEnd for Nowhere {
+    fn show(&self, _: Output) {}
+
+    fn ask(&self, _: &str, _: bool) -> Result<String, String> {
+        Err("only a cell can ask for input".into())
+    }
+}
+
 /// A bundle of plain text only.
 pub fn text_bundle(text: impl Into<String>) -> Bundle {
     Bundle::from_iter([("text/plain".to_owned(), Value::String(text.into()))])

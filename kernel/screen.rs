@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 
 use memtrack::page::PageMapping;
 
+use crate::child::CANNOT_GO_ON;
 use crate::death::Death;
 use crate::link::Notes;
 use crate::output::{Bundle, FrontEnd, Output, Stream, insert_printed};
@@ -50,6 +51,10 @@ impl Screen {
     pub fn begin(&mut self, front_end: Arc<dyn FrontEnd>) {
         *self = Screen {
             front_end: Some(front_end),
+            notes: Notes {
+                earlier_death: self.notes.death,
+                ..Notes::default()
+            },
             ..Screen::default()
         };
     }
@@ -178,10 +183,16 @@ impl Screen {
     pub fn died(&mut self, death: Option<Death>, last_words: Option<Arc<PageMapping>>) {
         self.notes.died = true;
         self.notes.failed_allocation = failed_allocation(&self.recent_errors);
+        self.notes.failure = failure(&self.recent_errors);
         self.notes.death = death;
         self.notes.last_words = last_words;
         self.show_panic();
         self.show_bundle();
+    }
+
+    /// How the child died, since the end of the last cell.
+    pub fn death(&self) -> Option<Death> {
+        self.notes.death
     }
 
     /// How long the next output may still wait. `None` when nothing waits.
@@ -287,6 +298,13 @@ fn panic_start(text: &str, pid: Option<i32>) -> Option<usize> {
         start
     };
     is_main.then_some(start)
+}
+
+/// Why the child could not go on, as it says on stderr.
+fn failure(stderr: &str) -> Option<String> {
+    let mut lines = stderr.lines();
+    let reason = lines.find_map(|line| line.strip_prefix(CANNOT_GO_ON));
+    reason.map(str::to_owned)
 }
 
 /// The size in bytes of the allocation that libstd aborts the process for, as it says on stderr.

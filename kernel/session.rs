@@ -19,11 +19,11 @@ use crate::engine::{Engine, Evaluation};
 use crate::is_complete::{defines_global_allocator, is_too_deep};
 use crate::live::Live;
 use crate::out_of_memory::Held;
-use crate::output::{Bundle, CellError, FrontEnd, Output};
+use crate::output::{Bundle, CellError, FrontEnd, Output, Stream};
 use crate::progress::Progress;
 use crate::show;
 use crate::toolchain::Toolchain;
-use crate::verdict::{Place, Verdict, judge};
+use crate::verdict::{Place, Verdict, judge, told_of_lost};
 
 mod expressions;
 mod obey;
@@ -281,6 +281,15 @@ impl Session {
             Ok(engine) => engine,
             Err(reason) => return Ran::failed(CellError::plain("NoEngine", reason.clone())),
         };
+        let revived = engine.revive().map(|(how, lost)| {
+            let text = format!(
+                "memtrack-kernel: the process that runs the cells ended after the last one, and was \
+                 started again: {how}. {}\n",
+                told_of_lost(&lost)
+            );
+            front_end.show(Output::Text(Stream::Stderr, text));
+            lost
+        });
         let oom_before = self.watcher.oom_kills();
         let link = &self.parts.link;
         let capture = tracking
@@ -294,7 +303,10 @@ impl Session {
         }
         self.progress.begin(Arc::clone(front_end));
         let runs = link.page().page().run_count();
-        let evaluation = engine.evaluate(&cell.rust, front_end);
+        let mut evaluation = engine.evaluate(&cell.rust, front_end);
+        evaluation
+            .lost_variables
+            .extend(revived.unwrap_or_default());
         self.progress.end();
         if let Some(live) = live {
             live.pause();

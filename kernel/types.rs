@@ -69,6 +69,17 @@ impl Types {
         Ok(types)
     }
 
+    /// Makes anew what it has in the kernel's folder.
+    ///
+    /// # Errors
+    /// Where that cannot be written.
+    pub fn make_again(&mut self, work_dir: &WorkDir) -> Result<()> {
+        let amount = self.amount;
+        *self = Types::begin(&self.cache, work_dir, &self.toolchain)?;
+        self.raise(amount);
+        Ok(())
+    }
+
     /// How much rust-analyzer has, or will have at its next use.
     pub fn amount(&self) -> Amount {
         self.amount

@@ -4,6 +4,7 @@
 use evcxr::Error;
 use memtrack::record::CellStatus;
 
+use crate::child::FAILED;
 use crate::compile_error;
 use crate::death::End;
 use crate::engine::Evaluation;
@@ -101,14 +102,8 @@ fn failed(status: CellStatus, ename: &str, cause: &str, evaluation: &Evaluation)
     let mut message = cause.to_owned();
     if evaluation.restarted {
         message.push_str(if cause.ends_with('.') { "" } else { "." });
-        message.push_str(match evaluation.lost_variables.len() {
-            0 => "\nNo variables were lost; definitions of functions and types are kept.",
-            _ => "\nLost variables: ",
-        });
-        if !evaluation.lost_variables.is_empty() {
-            message.push_str(&evaluation.lost_variables.join(", "));
-            message.push_str(". Definitions of functions and types are kept.");
-        }
+        message.push('\n');
+        message.push_str(&told_of_lost(&evaluation.lost_variables));
     }
     let first = cause.lines().next().unwrap_or_default();
     Verdict {
@@ -118,9 +113,26 @@ fn failed(status: CellStatus, ename: &str, cause: &str, evaluation: &Evaluation)
     }
 }
 
+/// What is lost with the process that runs the cells, and what is not.
+pub fn told_of_lost(variables: &[String]) -> String {
+    match variables {
+        [] => "No variables were lost; definitions of functions and types are kept.".to_owned(),
+        _ => format!(
+            "Lost variables: {}. Definitions of functions and types are kept.",
+            variables.join(", ")
+        ),
+    }
+}
+
 fn cause_of_death(notes: &Notes, place: &Place, message: &str) -> String {
     let Some(death) = notes.death else {
-        return message.to_owned();
+        return match notes.earlier_death {
+            Some(death) => format!(
+                "the process that runs the cells ended before this one, which did not run: {}",
+                death.describe()
+            ),
+            None => message.to_owned(),
+        };
     };
     match (death.end, notes.failed_allocation) {
         _ if notes.stack_overflow => format!("stack overflow: {}", death.describe()),
@@ -129,10 +141,14 @@ fn cause_of_death(notes: &Notes, place: &Place, message: &str) -> String {
             out_of_memory::perhaps(&death, place)
         }
         (End::Signal(libc::SIGABRT), Some(bytes)) => out_of_memory::allocation(bytes, place),
-        // 99 is what the child itself exits with when it cannot go on.
-        (End::Exit(99), _) if !place.has_run => {
-            format!("the cell could not be loaded: {message}")
-        }
+        (End::Exit(FAILED), _) => match (&notes.failure, place.has_run) {
+            (Some(reason), true) => {
+                format!("the process that runs the cells could not go on after this one: {reason}")
+            }
+            (Some(reason), false) => format!("the cell could not be loaded: {reason}"),
+            (None, false) => format!("the cell could not be loaded: {message}"),
+            (None, true) => death.describe(),
+        },
         (End::Exit(_) | End::Signal(_), _) => death.describe(),
     }
 }

@@ -7,8 +7,7 @@ use std::fs::File;
 use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 use std::process::Command;
-use std::sync::OnceLock;
-use std::time::Duration;
+use std::sync::{Mutex, OnceLock};
 
 use anyhow::{Context, Result};
 use memtrack::cuda_toolkit::CudaToolkit;
@@ -22,6 +21,8 @@ use crate::toolchain::Toolchain;
 
 /// What the names of kernels' folders begin with.
 pub const PREFIX: &str = "memtrack-kernel-";
+/// The same while the folder is not locked yet.
+const NEW_PREFIX: &str = "memtrack-new-";
 /// The folder of the crate that evcxr makes of cells, in ours.
 const CRATE: &str = "cells";
 /// The folder for the compiler's and linker's temporary files, in ours.
@@ -35,19 +36,15 @@ pub const STAND_INS: &str = "bin";
 const CACHE_HOME: &str = "XDG_CACHE_HOME";
 const TMPDIR: &str = "TMPDIR";
 const PATH: &str = "PATH";
-/// A kernel that starts has locked its folder by then.
-const A_WHILE: Duration = Duration::from_secs(600);
 /// Names the compiler for Cargo and rust-analyzer.
 pub const RUSTC: &str = "RUSTC";
-/// The file that a kernel has locked while it lives, in its folder.
-const LOCK: &str = "lock";
 
 /// The kernel's own temporary folder.
 pub struct WorkDir {
     path: PathBuf,
-    /// Tells other kernels that this one lives. A process number would not: those of containers that
-    /// share a temporary folder are not each other's.
-    _lock: File,
+    /// Tells other kernels that this one lives, and cleaners of old files to spare it. A process number
+    /// would not: those of containers that share a temporary folder are not each other's.
+    lock: Mutex<File>,
     /// What the user's environment has of the variables that are set for the compiler.
     original: [(&'static str, Option<OsString>); 5],
 }
@@ -64,24 +61,21 @@ impl WorkDir {
     pub unsafe fn create() -> Result<WorkDir> {
         let base = base();
         remove_abandoned(&base);
-        let path = tempfile::Builder::new()
-            .prefix(&format!("{PREFIX}{}-", std::process::id()))
+        let new = tempfile::Builder::new()
+            .prefix(&format!("{NEW_PREFIX}{}-", std::process::id()))
             .tempdir_in(&base)
             .with_context(|| {
                 format!(
                     "no folder can be made in {}: set TMPDIR to a folder that can be written",
                     base.display()
                 )
-            })?
-            .keep();
-        let lock = File::create(path.join(LOCK))
+            })?;
+        let name = new.path().file_name().unwrap_or_default().to_string_lossy();
+        let path = base.join(name.replacen(NEW_PREFIX, PREFIX, 1));
+        let lock = fill(new.path())
+            .and_then(|lock| Ok((lock, std::fs::rename(new.keep(), &path)?)))
+            .map(|(lock, ())| Mutex::new(lock))
             .with_context(|| format!("{} cannot be written", path.display()))?;
-        // Fails where the file system has no locks; then nobody can take it for abandoned either.
-        let _ = lock.try_lock();
-        for folder in [CRATE, TEMPORARY] {
-            std::fs::create_dir(path.join(folder))
-                .with_context(|| format!("{} cannot be written", path.display()))?;
-        }
         let original = [CACHE_HOME, TMPDIR, PATH, RUSTC, std_source::VARIABLE]
             .map(|name| (name, std::env::var_os(name)));
         // SAFETY: the caller's promise.
@@ -113,7 +107,7 @@ impl WorkDir {
         }
         Ok(WorkDir {
             path,
-            _lock: lock,
+            lock,
             original,
         })
     }
@@ -121,6 +115,25 @@ impl WorkDir {
     /// The folder.
     pub fn path(&self) -> &Path {
         &self.path
+    }
+
+    /// Whether the folder is there. Somebody may have cleared the system's temporary folder.
+    pub fn is_there(&self) -> bool {
+        self.stand_ins().is_dir() && self.crate_path().is_dir()
+    }
+
+    /// Makes the folder anew, without what others put into it.
+    ///
+    /// # Errors
+    /// Where it cannot be written.
+    pub fn make_again(&self) -> Result<()> {
+        let make = || -> std::io::Result<()> {
+            std::fs::create_dir_all(&self.path)?;
+            let lock = fill(&self.path)?;
+            *self.lock.lock().unwrap_or_else(|it| it.into_inner()) = lock;
+            Ok(())
+        };
+        make().with_context(|| format!("{} cannot be written", self.path.display()))
     }
 
     /// The folder in which rust-analyzer looks for the source of std first; made only where it is
@@ -278,15 +291,18 @@ fn remove_abandoned(base: &Path) {
 
 /// Whether the kernel of a folder has ended. Where that cannot be told, it has not.
 fn is_abandoned(folder: &Path) -> bool {
-    match File::open(folder.join(LOCK)) {
-        Ok(lock) => lock.try_lock().is_ok(),
-        // A kernel has made the folder and comes to the lock now, or was killed in between.
-        Err(error) if error.kind() == ErrorKind::NotFound => {
-            let made = std::fs::metadata(folder).and_then(|about| about.modified());
-            made.is_ok_and(|made| made.elapsed().is_ok_and(|age| age > A_WHILE))
-        }
-        Err(_) => false,
-    }
+    File::open(folder).is_ok_and(|folder| folder.try_lock().is_ok())
+}
+
+/// Puts into a folder what belongs there from the start, and locks it.
+fn fill(folder: &Path) -> std::io::Result<File> {
+    let lock = File::open(folder)?;
+    // Fails where the file system has no locks; then nobody can take it for abandoned either.
+    let _ = lock.try_lock();
+    // rust-analyzer writes the code before evcxr would make a folder for it.
+    std::fs::create_dir_all(folder.join(CRATE).join("src"))?;
+    std::fs::create_dir_all(folder.join(TEMPORARY))?;
+    Ok(lock)
 }
 
 #[cfg(test)]
@@ -304,21 +320,14 @@ mod tests {
         // Whether there is a process of that number says nothing.
         let alive = folder("memtrack-kernel-4194303-aaaaaa");
         let killed = folder("memtrack-kernel-1-bbbbbb");
-        let beginning = folder("memtrack-kernel-4194303-cccccc");
-        let begun_long_ago = folder("memtrack-kernel-1-dddddd");
+        let beginning = folder("memtrack-new-1-cccccc");
         let foreign = folder("memtrack-notes");
-        let lock = File::create(alive.join(LOCK)).unwrap();
-        lock.lock().unwrap();
-        File::create(killed.join(LOCK)).unwrap();
-        let past = std::time::SystemTime::now() - 2 * A_WHILE;
-        File::open(&begun_long_ago)
-            .unwrap()
-            .set_modified(past)
-            .unwrap();
+        let lock = fill(&alive).unwrap();
+        drop(fill(&killed).unwrap());
 
         remove_abandoned(base.path());
         assert!(alive.exists() && beginning.exists() && foreign.exists());
-        assert!(!killed.exists() && !begun_long_ago.exists());
+        assert!(!killed.exists());
         drop(lock);
         remove_abandoned(base.path());
         assert!(!alive.exists());

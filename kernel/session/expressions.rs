@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use super::Session;
 use crate::out_of_memory::Held;
-use crate::output::{Bundle, CellError, FrontEnd, Output};
+use crate::output::{Bundle, CellError, FrontEnd, Nowhere};
 use crate::verdict::{Place, judge};
 
 impl Session {
@@ -37,16 +37,5 @@ impl Session {
                 (name.clone(), value)
             })
             .collect()
-    }
-}
-
-/// Where the outputs of the user's expressions go.
-struct Nowhere;
-
-impl FrontEnd for Nowhere {
-    fn show(&self, _: Output) {}
-
-    fn ask(&self, _: &str, _: bool) -> Result<String, String> {
-        Err("an expression cannot ask for input".into())
     }
 }

@@ -29,6 +29,8 @@ END = "points at the end of the cell, where the semicolon is missing"
 PLACED = "the code and the place are told of every error, also of commands and of lines with other letters"
 HELP = "the compiler's suggestion is underlined at its place"
 GENERATED = "an error in the code that evcxr generates comes as the compiler drew it"
+DEREF = "what is not `Debug` itself is shown as what it dereferences to"
+TRAIT = "a trait of the user with the name of evcxr's method is in the way of no other value"
 OVERFLOW = "a stack overflow is told by its name"
 
 
@@ -169,22 +171,17 @@ VALUES = cells(
     "let silent = Silent; silent",
     "struct Shown; impl Shown { fn evcxr_display(&self) { println!(\"EVCXR_BEGIN_CONTENT text/html\\n<b>shown</b>\\nEVCXR_END_CONTENT\"); } }",
     "Shown",
-    "trait Display2 { fn evcxr_display(&self); }",
-    "#[derive(Debug)] struct Both(i32); impl Display2 for Both { fn evcxr_display(&self) { println!(\"EVCXR_BEGIN_CONTENT text/plain\\nby trait {}\\nEVCXR_END_CONTENT\", self.0); } }",
-    "Both(1)",
-    "&Both(2)",
-    "vec![Both(3)]",
     "struct Wraps(Vec<i32>); impl std::ops::Deref for Wraps { type Target = Vec<i32>; fn deref(&self) -> &Vec<i32> { &self.0 } }",
-    "Wraps(vec![1])",
+    Cell("Wraps(vec![1])", dict.fromkeys(("status", "outputs", "codes", "message"), DEREF)),
     displays('println!("EVCXR_BEGIN_CONTENT text/html\\n<i>one</i>\\nEVCXR_END_CONTENT"); println!("EVCXR_BEGIN_CONTENT text/html\\n<i>two</i>\\nEVCXR_END_CONTENT");'),
     displays('println!("EVCXR_BEGIN_CONTENT text/html\\n<i>html</i>\\nEVCXR_END_CONTENT\\nEVCXR_BEGIN_CONTENT text/plain\\nplain\\nEVCXR_END_CONTENT");'),
     '*"abc"',
-    "for i in 0..2 { println!(\"{i}\"); }",
-    "if 1 + 1 == 2 { println!(\"two\"); }",
+    unit("for i in 0..2 { println!(\"{i}\"); }"),
+    unit("if 1 + 1 == 2 { println!(\"two\"); }"),
     "if 1 + 1 == 2 { 10 } else { 20 }",
     "match 3 { 3 => \"three\", _ => \"other\" }",
     "{ let a = 1; a + 1 }",
-    "{ 5; }",
+    unit("{ 5; }"),
     "5;",
     Cell("let unused = 6", {"places": END, "message": END}),
     "1 + 1 // two",
@@ -206,6 +203,11 @@ VALUES = cells(
     "Box::new(5) as Box<dyn std::fmt::Debug>",
     "\"two\\nlines\"",
     'String::from("<b>&amp;")',
+    "trait Display2 { fn evcxr_display(&self); }",
+    "#[derive(Debug)] struct Both(i32); impl Display2 for Both { fn evcxr_display(&self) { println!(\"EVCXR_BEGIN_CONTENT text/plain\\nby trait {}\\nEVCXR_END_CONTENT\", self.0); } }",
+    "Both(1)",
+    "&Both(2)",
+    Cell("vec![Both(3)]", dict.fromkeys(("status", "outputs", "message"), TRAIT)),
 )
 
 PRINTS = cells(
