@@ -23,18 +23,21 @@ impl Session {
     /// Two cells of this session side by side.
     pub(super) fn diff(&self, first: u64, second: u64) -> Result<Bundle, CellError> {
         let find = |number: u64| {
-            let mut records = self.ledger.iter();
+            let mut records = self.ledger.all();
             records
                 .find(|record| record.cell.execution_count == number)
                 .ok_or_else(|| CellError::plain("DiffError", self.not_tracked(number)))
         };
-        Ok(show::table(&two_cells(find(first)?, find(second)?)))
+        Ok(show::table(&two_cells(
+            find(first)?.as_ref(),
+            find(second)?.as_ref(),
+        )))
     }
 
     fn not_tracked(&self, number: u64) -> String {
         let numbers: Vec<String> = self
             .ledger
-            .iter()
+            .latest()
             .map(|record| record.cell.execution_count.to_string())
             .collect();
         let known = match numbers.len() {
@@ -90,8 +93,15 @@ impl Session {
             1 => "1 record".to_owned(),
             count => format!("{} records", format_count(count as u64)),
         };
+        let lost = match self.ledger.lost() {
+            0 => String::new(),
+            count => format!(
+                "; the {} oldest of this session are not among them: there were too many to keep",
+                format_count(count)
+            ),
+        };
         Ok(text_bundle(format!(
-            "{records} written to {} ({}{replaced})",
+            "{records} written to {} ({}{replaced}){lost}",
             path.display(),
             format_bytes(text.len() as u64)
         )))

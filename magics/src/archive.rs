@@ -5,6 +5,7 @@
 //! reason and stops no other; a record that cannot be read is told with its cell and stops no other
 //! record. How much is read of a file is bounded.
 
+use std::borrow::Cow;
 use std::collections::HashMap;
 use std::ffi::OsStr;
 use std::fs::File;
@@ -89,7 +90,7 @@ impl Recording {
     pub fn of_session(name: &str, ledger: &Ledger) -> Recording {
         Recording {
             name: name.into(),
-            records: ledger.iter().cloned().collect(),
+            records: ledger.all().map(Cow::into_owned).collect(),
             problems: Vec::new(),
         }
     }

@@ -1,21 +1,28 @@
 //! The records of one session, in the order in which the cells ran.
 
+use std::borrow::Cow;
 use std::collections::VecDeque;
 use std::str::FromStr;
 
 use crate::record::Record;
 use crate::timeline::Timeline;
 
-/// How many records a session keeps; the oldest go first.
-pub const CAPACITY: usize = 10_000;
+mod older;
+
+use older::Older;
+
+/// How many records a session keeps in memory, at some 4 KiB each. Older ones lie in files that end
+/// with the process, 128 MiB at most: some 60 000 records.
+pub const CAPACITY: usize = 1000;
 
 /// How many values all timelines of a session hold together, at 16 bytes each; the oldest timelines go
 /// first. A cell of a second has some 500, one of hours 600 times as many as it has rows.
 pub const TIMELINE_VALUES: usize = 1_000_000;
 
 /// The records of one session.
-#[derive(Debug, Clone, Default)]
+#[derive(Debug, Clone)]
 pub struct Ledger {
+    older: Older,
     records: VecDeque<Record>,
     /// One for each record; `None` where it was not kept.
     timelines: VecDeque<Option<Timeline>>,
@@ -26,13 +33,20 @@ pub struct Ledger {
 impl Ledger {
     /// A session of which nothing is known yet.
     pub fn new() -> Ledger {
-        Ledger::default()
+        Ledger {
+            older: Older::new(older::FILE_BYTES),
+            records: VecDeque::new(),
+            timelines: VecDeque::new(),
+            timeline_values: 0,
+        }
     }
 
-    /// Keeps `record` as the latest, and lets the oldest go where there are [`CAPACITY`] already.
+    /// Keeps `record` as the latest. The oldest goes to disk where there are [`CAPACITY`] already.
     pub fn add(&mut self, record: Record) {
         if self.records.len() == CAPACITY {
-            self.records.pop_front();
+            if let Some(oldest) = self.records.pop_front() {
+                self.older.push(&oldest);
+            }
             let oldest = self.timelines.pop_front().flatten();
             self.timeline_values -= oldest.map_or(0, |timeline| timeline.len());
         }
@@ -80,20 +94,42 @@ impl Ledger {
         self.records.back()
     }
 
-    /// All records, oldest first.
-    pub fn iter(&self) -> impl ExactSizeIterator<Item = &Record> {
+    /// All records, oldest first; those on disk are read.
+    pub fn all(&self) -> impl Iterator<Item = Cow<'_, Record>> {
+        let older = self.older.iter().map(Cow::Owned);
+        older.chain(self.records.iter().map(Cow::Borrowed))
+    }
+
+    /// The latest records, oldest first: those in memory.
+    pub fn latest(&self) -> impl ExactSizeIterator<Item = &Record> {
         self.records.iter()
     }
 
+    /// How many records there are besides the latest.
+    pub fn older(&self) -> usize {
+        self.older.len()
+    }
+
+    /// How many records were not kept: too many, or the disk was full.
+    pub fn lost(&self) -> u64 {
+        self.older.lost()
+    }
+
     /// The records whose execution count lies in `range`, oldest first.
-    pub fn range(&self, range: CellRange) -> impl Iterator<Item = &Record> {
-        self.iter()
+    pub fn range(&self, range: CellRange) -> impl Iterator<Item = Cow<'_, Record>> {
+        self.all()
             .filter(move |record| range.contains(record.cell.execution_count))
     }
 
     /// Whether no cell has been tracked yet.
     pub fn is_empty(&self) -> bool {
         self.records.is_empty()
+    }
+}
+
+impl Default for Ledger {
+    fn default() -> Ledger {
+        Ledger::new()
     }
 }
 
@@ -176,18 +212,48 @@ mod tests {
     }
 
     #[test]
-    fn the_oldest_records_go_first() {
+    fn older_records_lie_on_disk_and_the_oldest_go_first() {
         let mut ledger = Ledger::new();
         assert!(ledger.is_empty());
-        for count in 1..=CAPACITY as u64 + 2 {
-            ledger.add(record(count));
-        }
-        assert_eq!(ledger.iter().len(), CAPACITY);
-        assert_eq!(ledger.iter().next().unwrap().cell.execution_count, 3);
+        let mut sample = record(0);
+        sample.cell.label = Some("α\n\"quoted\"".into());
+        let line = serde_json::to_string(&sample).unwrap().len() as u64;
+        // Ten records a file.
+        ledger.older = Older::new(10 * (line + 10));
+        let add = |ledger: &mut Ledger, numbers: std::ops::RangeInclusive<u64>| {
+            for number in numbers {
+                let mut record = sample.clone();
+                record.cell.execution_count = number;
+                ledger.add(record);
+            }
+        };
+        let numbers = |ledger: &Ledger| -> Vec<u64> {
+            ledger
+                .all()
+                .map(|record| record.cell.execution_count)
+                .collect()
+        };
+        let capacity = CAPACITY as u64;
+        add(&mut ledger, 1..=capacity + 15);
         assert_eq!(
-            ledger.last().unwrap().cell.execution_count,
-            CAPACITY as u64 + 2
+            (ledger.latest().len(), ledger.older(), ledger.lost()),
+            (CAPACITY, 15, 0)
         );
+        assert_eq!(numbers(&ledger), (1..=capacity + 15).collect::<Vec<_>>());
+        assert_eq!(ledger.all().next().unwrap().cell.label, sample.cell.label);
+        assert_eq!(ledger.range("3:4".parse().unwrap()).count(), 2);
+
+        // Reading did not move the place where the next is written, and a copy goes its own way.
+        let copy = ledger.clone();
+        add(&mut ledger, capacity + 16..=capacity + 40);
+        assert_eq!(numbers(&copy), (1..=capacity + 15).collect::<Vec<_>>());
+        assert_eq!(ledger.lost() + ledger.older() as u64, 40);
+        assert!((20..=30).contains(&ledger.lost()), "{}", ledger.lost());
+        assert_eq!(
+            numbers(&ledger),
+            (ledger.lost() + 1..=capacity + 40).collect::<Vec<_>>()
+        );
+        assert_eq!(ledger.last().unwrap().cell.execution_count, capacity + 40);
     }
 
     #[test]
@@ -226,7 +292,7 @@ mod tests {
                 .timelines("6".parse().unwrap())
                 .all(|it| it.1.is_none())
         );
-        assert_eq!(ledger.iter().len(), 6);
+        assert_eq!(ledger.latest().len(), 6);
     }
 
     #[test]

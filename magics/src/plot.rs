@@ -62,7 +62,7 @@ impl<'a> Plot<'a> {
         let cells = ledger.timelines(range.unwrap_or(CellRange::ALL));
         let plot = Plot::new(cells.collect());
         if plot.cells.is_empty() {
-            let numbers = ledger.iter().map(|record| record.cell.execution_count);
+            let numbers = ledger.latest().map(|record| record.cell.execution_count);
             return Err(PlotError::NoSuchCell {
                 tracked: words::ranges(numbers),
             });

@@ -15,6 +15,9 @@ pub use files::of_recordings;
 pub(crate) const NOTHING_TRACKED: &str = "No cell has been tracked yet. Put %memtrack above the code of a cell, \
                                or run %memtrack on to track every cell from then on.";
 
+/// A report has no more lines than this: a front end must be able to show it.
+const ROWS: usize = 1000;
+
 /// By which number a report is sorted, largest first.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub enum SortKey {
@@ -126,9 +129,18 @@ pub fn overview(ledger: &Ledger) -> Table {
     if ledger.is_empty() {
         return message(NOTHING_TRACKED);
     }
-    let records: Vec<&Record> = ledger.iter().collect();
+    let records: Vec<&Record> = ledger.latest().collect();
+    let count = records.len() + ledger.older();
+    let mut footer = Vec::new();
+    if ledger.older() > 0 {
+        footer.push(format!(
+            "the latest {}; %memtrack report A:B shows earlier ones, %memtrack export writes all",
+            units::format_count(records.len() as u64)
+        ));
+    }
     Table {
-        title: format!("{} so far in this session", tracked(records.len())),
+        title: format!("{} so far in this session", tracked(count)),
+        footer,
         grids: vec![grid(&records, None)],
         footnotes: endings(&records),
         ..Table::default()
@@ -140,14 +152,21 @@ pub fn report(ledger: &Ledger, sort: SortKey, cells: Option<CellRange>) -> Table
     if ledger.is_empty() {
         return message(NOTHING_TRACKED);
     }
-    let mut records: Vec<&Record> = ledger.range(cells.unwrap_or(CellRange::ALL)).collect();
+    let found: Vec<_> = ledger.range(cells.unwrap_or(CellRange::ALL)).collect();
+    let mut records: Vec<&Record> = found.iter().map(AsRef::as_ref).collect();
     if records.is_empty() {
         return message("No cell with such a number was tracked. %memtrack shows those that were.");
     }
     let measure = sort.measure();
     records.sort_by_key(|record| Reverse(measure.of(record).map(|(value, _)| value)));
-    let grid = grid(&records, Some(sort));
+    let grid = grid(&records[..records.len().min(ROWS)], Some(sort));
     let mut footer = Vec::new();
+    if records.len() > ROWS {
+        footer.push(format!(
+            "the first {} of them; a range shows fewer: %memtrack report A:B",
+            units::format_count(ROWS as u64)
+        ));
+    }
     if MEASURES.iter().any(|it| it.worst(&records).is_some()) {
         footer.push("* the most of its column".into());
     }
@@ -164,7 +183,7 @@ pub fn report(ledger: &Ledger, sort: SortKey, cells: Option<CellRange>) -> Table
         title: sorted(&records, measure),
         footer,
         grids: vec![grid],
-        footnotes: endings(&records),
+        footnotes: endings(&records[..records.len().min(ROWS)]),
         ..Table::default()
     }
 }

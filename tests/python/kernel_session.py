@@ -173,10 +173,10 @@ class Cell:
         self.session, self.msg_id = session, msg_id
         self.result = Result()
         self._start = time.monotonic()
-        self._idle = False
+        self.idle = False
 
-    def _next(self, deadline):
-        """Takes one iopub message; returns its (type, content) if it was kept."""
+    def take(self, deadline):
+        """Takes the next of its iopub messages; returns its (type, content) if it was kept."""
         client = self.session.client
         while True:
             left = deadline - time.monotonic()
@@ -190,7 +190,7 @@ class Cell:
                 continue
             kind, content = message["header"]["msg_type"], message["content"]
             if kind == "status":
-                self._idle = content["execution_state"] == "idle"
+                self.idle = content["execution_state"] == "idle"
                 return None
             if kind == "execute_input":
                 return None
@@ -201,8 +201,8 @@ class Cell:
         """Waits until `condition(result)` holds; the cell must not end before."""
         deadline = time.monotonic() + timeout
         while not condition(self.result):
-            assert not self._idle, f"the cell ended too soon: {self.result.describe()}"
-            self._next(deadline)
+            assert not self.idle, f"the cell ended too soon: {self.result.describe()}"
+            self.take(deadline)
         return self
 
     def wait_for_stdout(self, text, timeout=CELL_TIMEOUT):
@@ -212,8 +212,8 @@ class Cell:
     def finish(self, timeout=CELL_TIMEOUT):
         """Waits for idle and for the reply."""
         deadline = time.monotonic() + timeout
-        while not self._idle:
-            self._next(deadline)
+        while not self.idle:
+            self.take(deadline)
         self.result.seconds = time.monotonic() - self._start
         self.result.reply = self.session.reply(self.msg_id, deadline)
         return self.result
