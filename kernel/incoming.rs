@@ -2,9 +2,12 @@
 //! what fails it, or is no message, never gets further than the log. A signed request with
 //! something wrong inside it is still a request: it gets an answer.
 
+use std::collections::{HashSet, VecDeque};
+use std::hash::{DefaultHasher, Hash, Hasher};
+use std::sync::Mutex;
 use std::time::Duration;
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, bail};
 use jupyter_protocol::messaging::{
     Header, JupyterMessage, JupyterMessageContent as Content, UnknownMessage,
 };
@@ -26,6 +29,11 @@ pub async fn next_request(connection: &mut RouterRecvConnection, channel: &str) 
         };
         let message = RawMessage::from_multipart(frames, &connection.mac)
             .map_err(anyhow::Error::from)
+            .and_then(|raw| match connection.mac {
+                Some(_) => first_time(raw),
+                // Anyone may send anything anew.
+                None => Ok(raw),
+            })
             .and_then(decode);
         match message {
             Ok(message) => return message,
@@ -33,6 +41,45 @@ pub async fn next_request(connection: &mut RouterRecvConnection, channel: &str) 
                 eprintln!("memtrack-kernel: a message on {channel} was dropped: {error:#}");
             }
         }
+    }
+}
+
+/// Refuses what came before: who has read a signed message must not be able to have it obeyed again.
+fn first_time(raw: RawMessage) -> Result<RawMessage> {
+    static SEEN: Mutex<Option<Seen>> = Mutex::new(None);
+    let mut hasher = DefaultHasher::new();
+    // The parts that are signed, on whatever channel they come.
+    raw.jparts[..4].hash(&mut hasher);
+    let mut seen = SEEN.lock().unwrap_or_else(|it| it.into_inner());
+    if !seen.get_or_insert_default().add(hasher.finish()) {
+        bail!("the very same came before: it is replayed");
+    }
+    Ok(raw)
+}
+
+/// The latest messages.
+#[derive(Default)]
+struct Seen {
+    order: VecDeque<u64>,
+    known: HashSet<u64>,
+}
+
+impl Seen {
+    /// As many as jupyter_client remembers.
+    const CAPACITY: usize = 1 << 16;
+
+    /// False if it was there already.
+    fn add(&mut self, message: u64) -> bool {
+        if !self.known.insert(message) {
+            return false;
+        }
+        self.order.push_back(message);
+        if self.order.len() > Seen::CAPACITY
+            && let Some(oldest) = self.order.pop_front()
+        {
+            self.known.remove(&oldest);
+        }
+        true
     }
 }
 
@@ -97,6 +144,18 @@ mod tests {
 
     fn content(msg_type: &str, content: Value) -> Content {
         Content::from_type_and_content(msg_type, with_defaults(msg_type, content)).unwrap()
+    }
+
+    #[test]
+    fn the_latest_messages_are_known() {
+        let mut seen = Seen::default();
+        let capacity = Seen::CAPACITY as u64;
+        assert!((0..capacity).all(|message| seen.add(message)));
+        assert!(!seen.add(0) && !seen.add(capacity - 1));
+        assert!(seen.add(capacity));
+        // The oldest was forgotten for it.
+        assert!(seen.add(0) && !seen.add(2));
+        assert_eq!(seen.known.len(), Seen::CAPACITY);
     }
 
     #[test]

@@ -17,6 +17,7 @@ mod cell_source;
 mod child;
 mod compare;
 mod compile_error;
+mod connection_file;
 mod death;
 mod dep_info;
 mod descriptors;

@@ -7,7 +7,6 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Context, Result};
-use jupyter_protocol::ConnectionInfo;
 use jupyter_protocol::messaging::{
     CommClose, CommInfoReply, CompleteReply, InterruptReply, IsCompleteReply, JupyterMessage,
     JupyterMessageContent as Content, ReplyStatus, ShutdownReply, UnknownMessage,
@@ -26,7 +25,7 @@ use crate::is_complete::{Completeness, check};
 use crate::jupyter::{Question, busy, idle};
 use crate::link::Link;
 use crate::session_thread::{Job, SessionHandle};
-use crate::{guard, kernel_info, magic_help, usage};
+use crate::{connection_file, guard, kernel_info, magic_help, usage};
 
 /// How long the end of the session may take before the kernel ends without it.
 const SHUTDOWN_LIMIT: Duration = Duration::from_secs(3);
@@ -45,8 +44,11 @@ pub struct Server {
 ///
 /// # Errors
 /// Where the connection file cannot be read or a socket cannot be bound.
-pub async fn serve(connection_file: &Path, parts: crate::Parts) -> Result<()> {
-    let outside = read_connection_file(connection_file)?;
+pub async fn serve(file: &Path, parts: crate::Parts) -> Result<()> {
+    let outside = connection_file::read(file)?;
+    for warning in connection_file::warnings(file, &outside) {
+        eprintln!("memtrack-kernel: {warning}");
+    }
     let info = guard::inside(&outside, parts.work_dir.path());
     let id = uuid::Uuid::new_v4().to_string();
     let bind = |name: &'static str| move || format!("the {name} socket cannot be bound");
@@ -104,13 +106,6 @@ pub async fn serve(connection_file: &Path, parts: crate::Parts) -> Result<()> {
     server.shut_down().await;
     guard::remove_sockets(&outside);
     Ok(())
-}
-
-fn read_connection_file(path: &Path) -> Result<ConnectionInfo> {
-    let text = std::fs::read_to_string(path)
-        .with_context(|| format!("the connection file {} cannot be read", path.display()))?;
-    serde_json::from_str(&text)
-        .with_context(|| format!("{} is not a connection file", path.display()))
 }
 
 /// Gives a sending half to a task of its own.

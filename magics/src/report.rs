@@ -134,7 +134,7 @@ pub fn overview(ledger: &Ledger) -> Table {
     let mut footer = Vec::new();
     if ledger.older() > 0 {
         footer.push(format!(
-            "the latest {}; %memtrack report A:B shows earlier ones, %memtrack export writes all",
+            "the latest {}; %memtrack report --cells A:B shows earlier ones, %memtrack export writes all",
             units::format_count(records.len() as u64)
         ));
     }
@@ -163,7 +163,7 @@ pub fn report(ledger: &Ledger, sort: SortKey, cells: Option<CellRange>) -> Table
     let mut footer = Vec::new();
     if records.len() > ROWS {
         footer.push(format!(
-            "the first {} of them; a range shows fewer: %memtrack report A:B",
+            "the first {} of them; a range shows fewer: %memtrack report --cells A:B",
             units::format_count(ROWS as u64)
         ));
     }

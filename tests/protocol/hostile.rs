@@ -115,6 +115,26 @@ async fn what_is_no_message_is_logged_and_dropped() {
 }
 
 #[tokio::test]
+async fn a_message_that_is_sent_again_by_another_is_not_obeyed() {
+    let mut kernel = Frontend::ready().await;
+    let header = json!({
+        "msg_id": "overheard", "username": "x", "session": "x", "msg_type": "execute_request",
+        "version": "5.3", "date": "2026-01-01T00:00:00Z",
+    });
+    let content = json!({ "code": "counted += 1;", "silent": true });
+    kernel.run("let mut counted = 0;").await;
+    let frames = kernel.signed([&header.to_string(), "{}", "{}", &content.to_string()]);
+    for channel in ["shell", "shell", "control"] {
+        kernel.send_frames(channel, &frames).await;
+    }
+    eventually("the replays are in the log", END_LIMIT, || {
+        (kernel.log().matches("it is replayed").count() == 2).then_some(())
+    })
+    .await;
+    assert_eq!(kernel.value_of("counted").await, "1");
+}
+
+#[tokio::test]
 async fn bytes_that_are_no_zeromq_end_their_connection_only() {
     let mut kernel = Frontend::start_in(Arc::new(new_home()), Transport::TCP).await;
     let before = status_bytes(kernel.pid, "VmHWM");
