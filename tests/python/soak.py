@@ -154,10 +154,13 @@ class Soak:
         time.sleep(0.2)
         kernel = self.kept.manager.provisioner.pid
         before = resident(kernel)
+        start = time.monotonic()
         try:
             self.output(megabytes=20)
         finally:
             stalled.close(linger=0)
+        # It is dropped after ten seconds.
+        assert time.monotonic() - start < 30
         self.note("growth beside a client that does not read", (resident(kernel) - before) / MiB, "MiB")
         self.count("clients that do not read")
 
