@@ -162,10 +162,11 @@ impl Link {
         self.state.lock().pid
     }
 
-    /// Whether there was a child that has ended, and how, if that is known.
+    /// Whether the child has ended after the last cell, and how, if that is known. One that ended in the
+    /// cell evcxr has replaced, though the new one may not have said hello yet.
     pub fn has_died(&self) -> Option<Option<Death>> {
         let state = self.state.lock();
-        (state.pid.is_none() && state.started > 0).then(|| state.screen.death())
+        state.pid.is_none().then(|| state.screen.died_since())?
     }
 
     /// How many children have started.

@@ -190,9 +190,9 @@ impl Screen {
         self.show_bundle();
     }
 
-    /// How the child died, since the end of the last cell.
-    pub fn death(&self) -> Option<Death> {
-        self.notes.death
+    /// Whether the child has died since the end of the last cell, and how, if that is known.
+    pub fn died_since(&self) -> Option<Option<Death>> {
+        self.notes.died.then_some(self.notes.death)
     }
 
     /// How long the next output may still wait. `None` when nothing waits.

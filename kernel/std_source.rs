@@ -14,6 +14,7 @@ use anyhow::{Context, Result};
 use crate::pins::{self, Pins};
 use crate::registry::{self, Registry};
 use crate::toolchain::Toolchain;
+use crate::workdir::RUSTC;
 
 /// Where rust-analyzer looks for the source of std before it looks into the toolchain.
 pub const VARIABLE: &str = "RUST_SRC_PATH";
@@ -103,6 +104,8 @@ impl Library {
             // As rust-analyzer does: the workspace uses what only nightly Cargo reads.
             .env("__CARGO_TEST_CHANNEL_OVERRIDE_DO_NOT_USE_THIS", "nightly")
             .env("RUSTUP_TOOLCHAIN", &self.sysroot)
+            // What the kernel has set lies in its folder, which is gone when a bundle is written.
+            .env(RUSTC, self.sysroot.join("bin/rustc"))
             // A network that does not answer must not hold up the first cell.
             .env("CARGO_HTTP_TIMEOUT", "5")
             .env("CARGO_NET_RETRY", "0")
