@@ -12,8 +12,9 @@ import subprocess
 import time
 
 import pytest
+from jupyter_client import KernelManager
 
-from kernel_session import MiB, Session
+from kernel_session import KERNEL, MiB, Session
 
 C = """unsafe extern "C" {
     fn fork() -> i32; fn daemon(nochdir: i32, noclose: i32) -> i32; fn close(fd: i32) -> i32;
@@ -180,6 +181,37 @@ def test_the_temporary_folder_is_deleted_under_it(session):
         assert value(session, "fresh[&1]") == ["2"]
         assert_works(session)
     session.request(session.client.complete("earlier.", 8))
+
+
+class SmallDiskManager(KernelManager):
+    """Starts the kernel where a folder is a disk of 4 MiB."""
+
+    def __init__(self, folder):
+        super().__init__(kernel_name=KERNEL)
+        self.unshare = ["unshare", "--mount"]
+        if os.geteuid() != 0:
+            self.unshare += ["--user", "--map-root-user"]
+        self.unshare += ["sh", "-c", f'mount -t tmpfs -o size=4m tmpfs "{folder}" && exec "$@"', "sh"]
+        tried = subprocess.run([*self.unshare, "true"], capture_output=True, text=True)
+        if tried.returncode:
+            pytest.skip(f"no disk of a test's own can be made here: {tried.stderr.strip()}")
+
+    def format_kernel_cmd(self, extra_arguments=None):
+        return [*self.unshare, *super().format_kernel_cmd(extra_arguments)]
+
+
+def test_a_full_disk_is_told_and_costs_nothing(tmp_path):
+    with Session(manager=SmallDiskManager(tmp_path), env={"TMPDIR": str(tmp_path)}) as kernel:
+        kernel.ok("fn kept() -> i32 { 42 }\nlet earlier = vec![7u8; 10];")
+        full = f'std::fs::write("{tmp_path}/large", vec![0u8; 20 << 20]).is_err()'
+        assert value(kernel, full) == ["true"]
+        for code in ("%memtrack\nkept()", "let later = 1;", "kept()"):
+            result = kernel.execute(code)
+            assert result.status == "error" and "No space left on device" in result.error, result.describe()
+            if code.startswith("%memtrack"):
+                assert result.record.status == "error"
+        kernel.ok(f"!rm {tmp_path}/large")
+        assert_works(kernel)
 
 
 def test_a_package_that_cannot_be_had_is_told(session):
