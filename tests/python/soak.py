@@ -177,7 +177,10 @@ class Soak:
         with contextlib.suppress(ProcessLookupError):
             os.kill(pid, number)
         result = cell.finish(HELD_UP)
-        told = result.error if result.status == "error" else self.kept.execute("1").stderr
+        told = told_by(result)
+        if not told:
+            # It came after the cell.
+            told = told_by(self.kept.execute("1"))
         assert signal.Signals(number).name in told, told
         assert result.record.status in ("killed", "ok")
         self.after_loss()
@@ -255,6 +258,11 @@ class Soak:
                 assert len(folders) == 1, folders
             assert not list(pathlib.Path(folder).iterdir())
         self.count("kernels killed")
+
+
+def told_by(result):
+    """What a cell says of a process that ended: as its error, or before it ran in a new one."""
+    return result.error if result.status == "error" else result.stderr
 
 
 def resident(pid):
