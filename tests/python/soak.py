@@ -173,7 +173,8 @@ class Soak:
             '%memtrack\nfor line in 0..20_000 { println!("{line}"); }\nlet lost = vec![1u8; 32 << 20];'
         )
         time.sleep(self.random.uniform(0, 0.3))
-        number = self.random.choice([signal.SIGKILL, signal.SIGSEGV, signal.SIGABRT, signal.SIGTERM])
+        # Not SIGSEGV: where it is no fault that happens again, libstd's handler lets the process go on.
+        number = self.random.choice([signal.SIGKILL, signal.SIGABRT, signal.SIGTERM])
         with contextlib.suppress(ProcessLookupError):
             os.kill(pid, number)
         result = cell.finish(HELD_UP)
