@@ -139,7 +139,11 @@ pub fn in_place_of_cargo(cells: &Path, arguments: &[OsString], cargo: &mut Comma
     let key = key(cells, arguments);
     let noted = Invocation::read(&Invocation::file(cells))
         .filter(|noted| noted.key == key && noted.lock == hash_of_file(&cells.join(pins::FILE)));
-    let kept = Invocation::kept(cells, arguments);
+    // Where one is noted, the session has begun and needs none of what is kept.
+    let kept = match &noted {
+        Some(_) => None,
+        None => Invocation::kept(cells, arguments),
+    };
     let known = noted.or_else(|| Invocation::of_earlier_session(kept.as_deref()?, cells));
     if let Some(invocation) = known {
         let output = match probes {

@@ -25,7 +25,7 @@ use memtrack::probe::cuda;
 use memtrack::worker::Worker;
 use nix::sys::resource::Resource;
 
-use crate::descriptors::{Limit, Standard, close_on_exec, dup, replace};
+use crate::descriptors::{Limit, close_on_exec, dup, replace, restore_standard};
 use crate::last_words;
 use crate::wire::{self, Command, DONE};
 
@@ -98,7 +98,6 @@ fn serve() -> Result<()> {
     drop(protocol);
     replace(&out, 1)?;
     replace(&err, 2)?;
-    let standard = Standard::keep()?;
     for fd in [&control, &out, &err] {
         close_on_exec(fd)?;
     }
@@ -114,10 +113,8 @@ fn serve() -> Result<()> {
         worker,
         page,
         spare: dup(0).ok(),
-        standard,
         looker,
-        out: File::from(out),
-        err: File::from(err),
+        streams: [commands.try_clone()?, out, err].map(File::from),
         variables: std::ptr::null_mut(),
         support,
     };
@@ -132,13 +129,12 @@ struct Cells {
     process: u32,
     worker: &'static Worker,
     page: &'static SharedPage,
-    standard: Standard,
     /// Given up where a cell has left no descriptor for the next one's library.
     spare: Option<OwnedFd>,
     /// Looks at CUDA's pools while a tracked cell runs.
     looker: Thread,
-    out: File,
-    err: File,
+    /// What belongs at the numbers 0, 1 and 2, at numbers of their own.
+    streams: [File; 3],
     variables: *mut c_void,
     /// The library to load before the first cell.
     support: Option<OsString>,
@@ -154,8 +150,9 @@ impl Cells {
         };
         self.load_and_run(library, function)?;
         // The mark goes through both pipes, so that the kernel has seen all output before it.
-        self.out.write_all(DONE)?;
-        self.err.write_all(DONE)?;
+        for mut output in &self.streams[1..] {
+            output.write_all(DONE)?;
+        }
         Ok(())
     }
 
@@ -184,7 +181,7 @@ impl Cells {
         });
         IN_TRACKED_CELL.store(false, Ordering::Release);
         flush_cells_stdout();
-        self.standard.restore()?;
+        restore_standard(&self.streams)?;
         // Never unloaded: thread-local destructors and the user's values point into it.
         std::mem::forget(library);
         Ok(())

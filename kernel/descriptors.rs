@@ -1,41 +1,25 @@
 //! The descriptors of the process that runs cells: what cells do to them is mended where it would hold
 //! up the next cell.
 
+use std::fs::File;
 use std::os::fd::{AsRawFd, FromRawFd, OwnedFd, RawFd};
 
 use anyhow::{Result, bail};
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
 
-/// Copies of stdin, stdout and stderr.
-pub struct Standard {
-    copies: [OwnedFd; 3],
-}
-
-impl Standard {
-    /// Copies what there is now, out of the way of programs that close the low numbers.
-    ///
-    /// # Errors
-    /// Where one of them is closed.
-    pub fn keep() -> Result<Standard> {
-        Ok(Standard {
-            copies: [dup(0)?, dup(1)?, dup(2)?],
-        })
-    }
-
-    /// Puts those back that a cell has closed. What it has put there in their place stays: it may have
-    /// sent its output elsewhere.
-    ///
-    /// # Errors
-    /// Where the copies were closed too.
-    pub fn restore(&self) -> Result<()> {
-        for (target, copy) in (0..).zip(&self.copies) {
-            // SAFETY: only asks whether there is such a descriptor.
-            if unsafe { libc::fcntl(target, libc::F_GETFD) } < 0 {
-                replace(copy, target)?;
-            }
+/// Puts those of stdin, stdout and stderr back that a cell has closed. What it has put there in their
+/// place stays: it may have sent its output elsewhere.
+///
+/// # Errors
+/// Where the cell has closed `streams` too.
+pub fn restore_standard(streams: &[File; 3]) -> Result<()> {
+    for (target, stream) in (0..).zip(streams) {
+        // SAFETY: only asks whether there is such a descriptor.
+        if unsafe { libc::fcntl(target, libc::F_GETFD) } < 0 {
+            replace(stream, target)?;
         }
-        Ok(())
     }
+    Ok(())
 }
 
 /// A limit of this process that was raised as far as the system allows.
@@ -82,7 +66,7 @@ pub fn dup(fd: RawFd) -> Result<OwnedFd> {
 ///
 /// # Errors
 /// Where the system refuses it.
-pub fn replace(source: &OwnedFd, target: RawFd) -> Result<()> {
+pub fn replace(source: &impl AsRawFd, target: RawFd) -> Result<()> {
     // SAFETY: both are descriptors; the result is checked.
     if unsafe { libc::dup2(source.as_raw_fd(), target) } < 0 {
         bail!(std::io::Error::last_os_error());

@@ -20,6 +20,8 @@ sys.path.insert(0, str(ROOT / "tests" / "python"))
 from jupyter_client.kernelspec import KernelSpec  # noqa: E402
 from jupyter_client.manager import KernelManager  # noqa: E402
 from kernel_session import BINARY, Session  # noqa: E402
+from processes import descendants  # noqa: E402
+from processes import resident as memory_of  # noqa: E402
 
 OURS, PEER = "memtrack-kernel", "evcxr_jupyter"
 PEER_VERSION = "0.22.0"
@@ -133,14 +135,12 @@ def resident(session):
     """Resident bytes of the kernel process alone, of the child that runs cells, and of all its
     processes together."""
     pid = session.manager.provisioner.pid
-    parents = {}
-    for stat in pathlib.Path("/proc").glob("[0-9]*/stat"):
+    tree = [pid, *descendants(pid)]
+    bytes_of = dict.fromkeys(tree, 0)
+    for process in tree:
+        # One that has ended meanwhile holds nothing.
         with contextlib.suppress(OSError):
-            parents[int(stat.parent.name)] = int(stat.read_text().rsplit(")", 1)[1].split()[1])
-    tree = [pid]
-    for member in tree:
-        tree += [process for process, parent in parents.items() if parent == member]
-    bytes_of = {process: _resident_of(process) for process in tree}
+            bytes_of[process] = memory_of(process)
     program = os.readlink(f"/proc/{pid}/exe")
     children = [process for process in tree[1:] if _program_of(process) == program]
     return {
@@ -148,15 +148,6 @@ def resident(session):
         "child": sum(bytes_of[process] for process in children),
         "all": sum(bytes_of.values()),
     }
-
-
-def _resident_of(pid):
-    """Resident bytes of a process; 0 for one that has ended."""
-    with contextlib.suppress(OSError):
-        for line in pathlib.Path(f"/proc/{pid}/status").read_text().splitlines():
-            if line.startswith("VmRSS:"):
-                return int(line.split()[1]) * 1024
-    return 0
 
 
 def _program_of(pid):

@@ -18,6 +18,7 @@ import time
 import zmq
 
 from kernel_session import MiB, Session
+from processes import descendants, is_alive, resident
 
 # A cell that takes longer than this to begin has been held up.
 HELD_UP = 60
@@ -264,32 +265,6 @@ class Soak:
 def told_by(result):
     """What a cell says of a process that ended: as its error, or before it ran in a new one."""
     return result.error if result.status == "error" else result.stderr
-
-
-def resident(pid):
-    text = pathlib.Path(f"/proc/{pid}/status").read_text()
-    return next(int(line.split()[1]) * 1024 for line in text.splitlines() if line.startswith("VmRSS:"))
-
-
-def parent_of(pid):
-    return int(pathlib.Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()[1])
-
-
-def is_alive(pid):
-    with contextlib.suppress(OSError):
-        return pathlib.Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()[0] != "Z"
-    return False
-
-
-def descendants(root):
-    parents = {}
-    for folder in pathlib.Path("/proc").glob("[0-9]*"):
-        with contextlib.suppress(OSError):
-            parents[int(folder.name)] = parent_of(folder.name)
-    found = [root]
-    for one in found:
-        found += [process for process, parent in parents.items() if parent == one]
-    return found[1:]
 
 
 LOAD = ["tracked_cells", "output", "completions", "kernels_side_by_side", "subscriber_that_does_not_read"]

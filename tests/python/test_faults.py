@@ -16,7 +16,7 @@ import pytest
 from jupyter_client import KernelManager
 
 from kernel_session import KERNEL, MiB, Session
-from soak import descendants
+from processes import descendants
 
 C = """unsafe extern "C" {
     fn fork() -> i32; fn daemon(nochdir: i32, noclose: i32) -> i32; fn close(fd: i32) -> i32;

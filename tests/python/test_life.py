@@ -1,10 +1,10 @@
 """Shutdown, restart and a killed kernel: what is left behind, and what is new afterwards."""
 
 import os
-import pathlib
 import time
 
 from kernel_session import Session
+from processes import is_alive
 
 LIMIT = 20
 
@@ -12,15 +12,6 @@ LIMIT = 20
 def pid_of(kernel):
     """The process that runs the cells."""
     return int(kernel.ok("std::process::id()").results[-1]["text/plain"])
-
-
-def is_alive(pid):
-    """A process that ended but was not waited for yet is not alive."""
-    try:
-        status = pathlib.Path(f"/proc/{pid}/stat").read_text()
-    except FileNotFoundError:
-        return False
-    return status.rsplit(")", 1)[1].split()[0] != "Z"
 
 
 def assert_ends(*pids):

@@ -4,11 +4,11 @@ And from what comes before the outline (rustc tells the types) and after it (the
 """
 
 import html
-import pathlib
 import re
 
 import pytest
 
+import processes
 from kernel_session import Session
 
 # What a cell may begin a variable with, and the type that rust-analyzer tells with the whole source
@@ -214,8 +214,7 @@ def types_of_variables(session):
 
 def resident(session):
     """Bytes of RAM that the kernel's own process holds."""
-    status = pathlib.Path(f"/proc/{session.manager.provisioner.pid}/status").read_text()
-    return int(re.search(r"VmRSS:\s+(\d+) kB", status)[1]) * 1024
+    return processes.resident(session.manager.provisioner.pid)
 
 
 def read_outline(session):
