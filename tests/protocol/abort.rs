@@ -2,17 +2,21 @@
 
 use jupyter_protocol::messaging::ExecuteRequest;
 
-use crate::frontend::{Frontend, cell};
+use crate::frontend::{Frontend, cell, until_exists};
 
 #[tokio::test]
 async fn queued_cells_are_aborted_after_an_error() {
     let mut kernel = Frontend::ready().await;
 
-    let fails = kernel.send_execute("let wrong: u32 = \"text\";").await;
+    let gate = kernel.gate("gate");
+    let code = format!("{} panic!()", until_exists(&gate));
+    let fails = kernel.send_execute(&code).await;
     let waiting = [
         kernel.send_execute("1").await,
         kernel.send_execute("2").await,
     ];
+    kernel.all_has_arrived().await;
+    std::fs::write(&gate, "").unwrap();
     kernel.recv_failure(&fails).await;
     for request in &waiting {
         kernel.recv_busy(request).await;

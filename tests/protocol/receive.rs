@@ -31,6 +31,15 @@ impl Frontend {
         reply.content
     }
 
+    /// Waits until the kernel has read what was sent on the shell channel: cells that arrive after
+    /// one has failed are not aborted with it.
+    pub async fn all_has_arrived(&mut self) {
+        let request = self.send_shell("kernel_info_request", json!({})).await;
+        self.recv_reply(&request).await;
+        self.recv_busy(&request).await;
+        self.recv_idle(&request).await;
+    }
+
     /// The next iopub message of the request.
     pub async fn recv_iopub(&mut self, request: &Request) -> Message {
         let wanted = |message: &Message| message.answers(request);
