@@ -161,7 +161,7 @@ async fn pass_checked(
 }
 
 /// Where in ZMTP's stream of frames a connection is: see <https://rfc.zeromq.org/spec/23/>.
-struct Frames {
+pub struct Frames {
     /// Bytes until the next header.
     skip: u64,
     /// The header so far: flags, then one or eight bytes of length.
@@ -181,7 +181,11 @@ impl Default for Frames {
 }
 
 impl Frames {
-    fn check(&mut self, mut bytes: &[u8]) -> std::io::Result<()> {
+    /// Follows the next bytes of the connection, in pieces of any size.
+    ///
+    /// # Errors
+    /// Where a frame's header announces more than a message may have.
+    pub fn check(&mut self, mut bytes: &[u8]) -> std::io::Result<()> {
         while !bytes.is_empty() {
             let skipped = self.skip.min(bytes.len() as u64);
             self.skip -= skipped;

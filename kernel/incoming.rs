@@ -12,8 +12,9 @@ use jupyter_protocol::messaging::{
     Header, JupyterMessage, JupyterMessageContent as Content, UnknownMessage,
 };
 use jupyter_zmq_client::{RawMessage, RouterRecvConnection};
+use ring::hmac;
 use serde_json::{Map, Value, json};
-use zeromq::SocketRecv;
+use zeromq::{SocketRecv, ZmqMessage};
 
 /// The next request of a channel. Anything that is none is logged and dropped.
 pub async fn next_request(connection: &mut RouterRecvConnection, channel: &str) -> JupyterMessage {
@@ -27,14 +28,7 @@ pub async fn next_request(connection: &mut RouterRecvConnection, channel: &str) 
                 continue;
             }
         };
-        let message = RawMessage::from_multipart(frames, &connection.mac)
-            .map_err(anyhow::Error::from)
-            .and_then(|raw| match connection.mac {
-                Some(_) => first_time(raw),
-                // Anyone may send anything anew.
-                None => Ok(raw),
-            })
-            .and_then(decode);
+        let message = read(frames, &connection.mac);
         match message {
             Ok(message) => return message,
             Err(error) => {
@@ -42,6 +36,16 @@ pub async fn next_request(connection: &mut RouterRecvConnection, channel: &str) 
             }
         }
     }
+}
+
+/// What the frames say.
+///
+/// # Errors
+/// Where they are no message, are not signed with the key (where there is one), or came before.
+pub fn read(frames: ZmqMessage, key: &Option<hmac::Key>) -> Result<JupyterMessage> {
+    let raw = RawMessage::from_multipart(frames, key)?;
+    // Without a key, anyone may send anything anew.
+    decode(if key.is_some() { first_time(raw)? } else { raw })
 }
 
 /// Refuses what came before: who has read a signed message must not be able to have it obeyed again.

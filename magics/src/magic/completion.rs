@@ -112,7 +112,10 @@ fn help_on(earlier: &[&str], word: &str) -> Option<String> {
 fn tooltip(command: Command) -> String {
     command
         .term_width(72)
-        .mut_args(|arg| arg.hide_possible_values(true))
+        .mut_args(|arg| {
+            let has_values = arg.get_action().takes_values();
+            arg.hide_possible_values(has_values)
+        })
         .disable_help_flag(true)
         .render_help()
         .to_string()

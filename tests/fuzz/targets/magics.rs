@@ -5,7 +5,8 @@
 use libfuzzer_sys::fuzz_target;
 use memtrack::{cell, magic};
 
-fuzz_target!(|source: &str| {
+fuzz_target!(|input: (u8, &str)| {
+    let (place, source) = input;
     let split = cell::split(source);
     // Nothing moves: evcxr finds the user's code by its line and column.
     assert_eq!(split.rust.chars().count(), source.chars().count());
@@ -19,7 +20,15 @@ fuzz_target!(|source: &str| {
             }
         }
     }
-    let cursor = source.chars().count() / 2;
-    let _ = split.magic_at(cursor);
     let _ = cell::code_hash(&split);
+    // Tab and Shift-Tab, anywhere in the cell and behind it.
+    let cursor = source.chars().count() * usize::from(place) / 250;
+    let Some((line, cursor)) = split.magic_at(cursor) else {
+        return;
+    };
+    if let Some(found) = magic::complete(&line.text, cursor) {
+        assert!(found.start_chars <= found.end_chars);
+        assert!(found.end_chars <= line.text.chars().count());
+    }
+    let _ = magic::inspect(&line.text, cursor);
 });
