@@ -19,6 +19,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::cell_source;
 use crate::dep_info;
+use crate::exit;
 use crate::files;
 use crate::pins;
 use crate::progress::CELL_CRATE;
@@ -229,7 +230,7 @@ impl Invocation {
         let stand_ins = cells.with_file_name(STAND_INS);
         let support = self.support(&stand_ins);
         let source = cells.join(SOURCE);
-        let text = std::fs::read_to_string(&source).context("the code of the cell")?;
+        let text = cell_source::read(&source)?;
         let library =
             Path::new(self.folder().unwrap_or_default()).join(format!("lib{CELL_CRATE}.so"));
         let tell = || match std::env::var_os(LIBRARY) {
@@ -425,11 +426,7 @@ fn pass_on(output: Result<Output>, as_cargo: bool) -> ! {
                 output.status
             );
         } else {
-            // SAFETY: ends this process as rustc ended.
-            unsafe {
-                libc::signal(signal, libc::SIG_DFL);
-                libc::raise(signal);
-            }
+            exit::by_signal(signal);
         }
     }
     std::process::exit(output.status.code().unwrap_or(1))

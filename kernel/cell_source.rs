@@ -1,6 +1,10 @@
 //! What is changed in the code that evcxr makes of a cell before rustc gets it. No line moves: evcxr
 //! finds the user's code by its line.
 
+use std::borrow::Cow;
+use std::path::Path;
+
+use anyhow::{Context, Result};
 use serde_json::Value;
 use sha2::{Digest, Sha256};
 
@@ -14,6 +18,48 @@ const RUNTIME_SHA256: &str = "6aec0f4358cddd3961f5bd78c9f4f5fbd93761cd0efd856fd9
 
 /// How evcxr's code ends that tries to show the last expression by a method of its type.
 const DISPLAY: &str = ").evcxr_display();\n";
+
+/// How evcxr's code names what keeps variables.
+const STORE: &str = "evcxr_variable_store.";
+
+/// The code in a file, changed there too where it names types as only std may.
+///
+/// # Errors
+/// Where the file cannot be read or written.
+pub fn read(file: &Path) -> Result<String> {
+    let code = std::fs::read_to_string(file).context("the code of the cell")?;
+    let named = with_stable_names(&code);
+    if let Cow::Owned(named) = &named {
+        std::fs::write(file, named).context("the code of the cell")?;
+    }
+    Ok(named.into_owned())
+}
+
+/// The code with the stable names of atomic types where variables are kept. By Rust 1.97 `AtomicU32`
+/// is another name of `Atomic<u32>`, which is what rustc and rust-analyzer tell, but not stable.
+fn with_stable_names(code: &str) -> Cow<'_, str> {
+    const GENERIC: &str = "::sync::atomic::Atomic<";
+    if !code.contains(GENERIC) {
+        return Cow::Borrowed(code);
+    }
+    let lines = code.split_inclusive('\n').map(|line| {
+        if !line.contains(STORE) || !line.contains(GENERIC) {
+            return line.to_owned();
+        }
+        let mut line = line.replace("::sync::atomic::Atomic<*mut ", "::sync::atomic::AtomicPtr<");
+        for of in [
+            "bool", "i8", "u8", "i16", "u16", "i32", "u32", "i64", "u64", "isize", "usize",
+        ] {
+            let name = of[..1].to_uppercase() + &of[1..];
+            line = line.replace(
+                &format!("{GENERIC}{of}>"),
+                &format!("::sync::atomic::Atomic{name}"),
+            );
+        }
+        line
+    });
+    Cow::Owned(lines.collect())
+}
 
 /// The code with what [`CRATE`] has left out. `None` where there is nothing to leave out.
 pub fn with_compiled_runtime(code: &str) -> Option<String> {
@@ -60,7 +106,7 @@ pub fn is_about_variables(messages: &str) -> bool {
         let mut spans = message["spans"].as_array().into_iter().flatten();
         spans.any(|span| {
             let text = span["text"][0]["text"].as_str().unwrap_or_default();
-            text.starts_with("evcxr_variable_store.put_variable::<")
+            text.starts_with(&format!("{STORE}put_variable::<"))
         })
     };
     !errors.is_empty() && errors.iter().all(keeps)
@@ -69,6 +115,21 @@ pub fn is_about_variables(messages: &str) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn atomic_types_of_kept_variables_have_their_stable_names() {
+        let kept = |name: &str| format!("{STORE}put_variable::<{name}>(stringify!(x), x);\n");
+        let user = "let x: core::sync::atomic::Atomic<u8>;\n";
+        let code = user.to_owned()
+            + &kept("Vec<std::sync::atomic::Atomic<u8>>")
+            + &kept("core::sync::atomic::Atomic<*mut Vec<u8>>")
+            + &kept("atomic::Atomic<u8>");
+        let expected = user.to_owned()
+            + &kept("Vec<std::sync::atomic::AtomicU8>")
+            + &kept("core::sync::atomic::AtomicPtr<Vec<u8>>")
+            + &kept("atomic::Atomic<u8>");
+        assert_eq!(with_stable_names(&code), expected);
+    }
 
     #[test]
     fn another_runtime_stays() {
