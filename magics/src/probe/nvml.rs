@@ -7,11 +7,12 @@
 use std::path::Path;
 
 use nvml_wrapper::enum_wrappers::device::GpuVirtualizationMode;
-use nvml_wrapper::enums::device::UsedGpuMemory;
 use nvml_wrapper::error::NvmlError;
 use nvml_wrapper::struct_wrappers::device::ProcessInfo;
 
 use crate::record;
+
+mod believed;
 
 /// Why there is nothing to read.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -96,7 +97,7 @@ impl NvmlProbe {
         })?;
         let nvml: &'static nvml_wrapper::Nvml = Box::leak(Box::new(nvml));
         Ok(NvmlProbe {
-            driver: nvml.sys_driver_version().ok(),
+            driver: (nvml.sys_driver_version().ok()).and_then(|version| believed::text(&version)),
             nvml,
         })
     }
@@ -108,8 +109,7 @@ impl NvmlProbe {
 
     /// The newest CUDA that the driver can run, as (major, minor).
     pub fn cuda_version(&self) -> Option<(u32, u32)> {
-        let version = u32::try_from(self.nvml.sys_cuda_driver_version().ok()?).ok()?;
-        Some((version / 1000, version % 1000 / 10))
+        believed::cuda_version(self.nvml.sys_cuda_driver_version().ok()?)
     }
 
     /// The GPUs, in NVML's order; of a GPU in MIG mode its instances instead.
@@ -121,7 +121,7 @@ impl NvmlProbe {
         let count = self.nvml.device_count().map_err(unreadable)?;
         let mut gpus = Vec::new();
         let mut last_error = None;
-        for index in 0..count {
+        for index in 0..count.min(believed::MOST_DEVICES) {
             // One that is lost must not hide the others.
             match self.nvml.device_by_index(index) {
                 Ok(handle) => gpus.extend(self.with_instances(handle, index)),
@@ -141,7 +141,7 @@ impl NvmlProbe {
         let mut instances = Vec::new();
         if in_mig_mode {
             let count = handle.mig_device_count().unwrap_or(0);
-            instances = (0..count)
+            instances = (0..count.min(believed::MOST_DEVICES))
                 .filter_map(|number| handle.mig_device_by_index(number).ok())
                 .map(|instance| self.gpu(instance, index))
                 .collect();
@@ -153,12 +153,13 @@ impl NvmlProbe {
     }
 
     fn gpu(&self, handle: nvml_wrapper::Device<'static>, index: u32) -> Gpu {
-        let uuid = handle.uuid().ok();
+        let uuid = handle.uuid().ok().and_then(believed::uuid);
+        let name = handle.name().ok().and_then(|name| believed::text(&name));
         Gpu {
             uuid: uuid.as_deref().and_then(uuid_bytes),
             device: record::Device {
                 index,
-                name: handle.name().unwrap_or_else(|_| "NVIDIA GPU".into()),
+                name: name.unwrap_or_else(|| "NVIDIA GPU".into()),
                 uuid,
             },
             old_process_list: self.driver.as_deref().is_some_and(has_broken_process_list),
@@ -182,11 +183,7 @@ impl Gpu {
     /// Why it cannot be read, in words.
     pub fn memory(&self) -> Result<GpuMemory, String> {
         let memory = self.handle.memory_info().map_err(|error| explain(&error))?;
-        Ok(GpuMemory {
-            used: memory.used,
-            reserved: memory.reserved,
-            total: memory.total,
-        })
+        believed::memory(&memory)
     }
 
     /// The processes that hold memory of the device. Takes the driver's global lock for
@@ -198,11 +195,18 @@ impl Gpu {
     /// # Errors
     /// Why they cannot be listed, in words.
     pub fn processes(&self, sought: u32) -> Result<ProcessList, String> {
+        let handle = &self.handle;
         let compute = match self.old_process_list {
-            true => self.handle.running_compute_processes_v2(),
-            false => self.handle.running_compute_processes(),
+            true => list(handle.running_compute_processes_count_v2(), || {
+                handle.running_compute_processes_v2()
+            }),
+            false => list(handle.running_compute_processes_count(), || {
+                handle.running_compute_processes()
+            }),
         };
-        let mut rows = list(compute.map_err(|error| explain(&error))?);
+        let total = self.memory().ok().map(|memory| memory.total);
+        let compute = compute.map_err(|error| explain(&error))?;
+        let mut rows = believed::processes(compute, total);
         if rows.iter().any(|row| row.pid == sought) {
             return Ok(ProcessList {
                 rows,
@@ -210,12 +214,16 @@ impl Gpu {
             });
         }
         let graphics = match self.old_process_list {
-            true => self.handle.running_graphics_processes_v2(),
-            false => self.handle.running_graphics_processes(),
+            true => list(handle.running_graphics_processes_count_v2(), || {
+                handle.running_graphics_processes_v2()
+            }),
+            false => list(handle.running_graphics_processes_count(), || {
+                handle.running_graphics_processes()
+            }),
         };
         let complete = matches!(graphics, Ok(_) | Err(NvmlError::NotSupported));
         // A process with both kinds of context is in both lists with the same number.
-        for process in list(graphics.unwrap_or_default()) {
+        for process in believed::processes(graphics.unwrap_or_default(), total) {
             if rows.iter().all(|known| known.pid != process.pid) {
                 rows.push(process);
             }
@@ -248,16 +256,16 @@ impl GpuVirtualization {
     }
 }
 
-fn list(rows: Vec<ProcessInfo>) -> Vec<GpuProcess> {
-    rows.into_iter()
-        .map(|row| GpuProcess {
-            pid: row.pid,
-            used: match row.used_gpu_memory {
-                UsedGpuMemory::Used(bytes) => Some(bytes),
-                UsedGpuMemory::Unavailable => None,
-            },
-        })
-        .collect()
+/// A list of processes, asked for if their `count` is one for which there can be room.
+fn list(
+    count: Result<u32, NvmlError>,
+    ask: impl FnOnce() -> Result<Vec<ProcessInfo>, NvmlError>,
+) -> Result<Vec<ProcessInfo>, NvmlError> {
+    match count? {
+        0 => Ok(Vec::new()),
+        1..=believed::MOST_PROCESSES => ask(),
+        _ => Err(NvmlError::Unknown),
+    }
 }
 
 /// The process list of version 3 is broken in the drivers 535.43 to 535.98 (it was changed without

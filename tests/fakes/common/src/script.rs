@@ -17,7 +17,7 @@ const GIB: u64 = 1 << 30;
 #[serde(default, deny_unknown_fields)]
 pub struct Script {
     /// Version of the driver, as NVML reports it.
-    pub driver_version: String,
+    pub driver_version: Text,
     /// Version of CUDA that the driver supports: 1000 × major + 10 × minor.
     pub cuda_version: i32,
     /// `nvmlReturn_t` that `nvmlInit_v2` returns.
@@ -26,6 +26,8 @@ pub struct Script {
     pub cuda_init_error: Option<u32>,
     /// The GPUs, by NVML's index. Without this field there is one with all defaults.
     pub devices: Vec<Device>,
+    /// How many devices NVML says there are, whatever is true.
+    pub claimed_devices: Option<u32>,
     /// Pool calls on a thread without a current context fail with `CUDA_ERROR_INVALID_CONTEXT`.
     pub pool_needs_context: bool,
     /// Bytes of VRAM that a primary context costs.
@@ -37,11 +39,12 @@ pub struct Script {
 impl Default for Script {
     fn default() -> Self {
         Self {
-            driver_version: "570.00-fake".to_owned(),
+            driver_version: "570.00-fake".into(),
             cuda_version: 12080,
             init_error: None,
             cuda_init_error: None,
             devices: vec![Device::default()],
+            claimed_devices: None,
             pool_needs_context: false,
             context_vram: 256 * MIB,
             context_ram: 32 * MIB,
@@ -54,7 +57,7 @@ impl Default for Script {
 #[serde(default, deny_unknown_fields)]
 pub struct Device {
     /// Name of the product. "Fake" is put before a name that does not begin with it.
-    pub name: String,
+    pub name: Text,
     /// `GPU-` or `MIG-` and 32 hexadecimal digits in groups of 8, 4, 4, 4 and 12.
     pub uuid: String,
     /// Bytes of memory; 16 GiB for a GPU and 4 GiB for an instance if not given.
@@ -63,6 +66,10 @@ pub struct Device {
     pub reserved: u64,
     /// Bytes used by others than the processes that use the fake CUDA.
     pub base_used: u64,
+    /// What NVML says of the memory, whatever is true.
+    pub claimed_memory: Option<Memory>,
+    /// How many rows NVML says the list of processes has, whatever is true.
+    pub claimed_processes: Option<u32>,
     /// `nvmlReturn_t` of every NVML call on the device.
     pub error: Option<u32>,
     /// `CUresult` of every CUDA call that needs a context on the device.
@@ -75,6 +82,43 @@ pub struct Device {
     pub extra_processes: Vec<ExtraProcess>,
     /// The instances, if MIG is on (the list may be empty); `None` if the GPU knows no MIG.
     pub mig: Option<Vec<Device>>,
+}
+
+/// Memory of a device in bytes.
+#[derive(Clone, Copy, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Memory {
+    pub total: u64,
+    pub reserved: u64,
+    pub free: u64,
+    pub used: u64,
+}
+
+/// What a library writes as text: in the script a text, or a list of bytes that need not be UTF-8.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(from = "TextOrBytes")]
+pub struct Text(pub Vec<u8>);
+
+#[derive(Deserialize)]
+#[serde(untagged)]
+enum TextOrBytes {
+    Text(String),
+    Bytes(Vec<u8>),
+}
+
+impl From<TextOrBytes> for Text {
+    fn from(given: TextOrBytes) -> Self {
+        match given {
+            TextOrBytes::Text(text) => Self(text.into()),
+            TextOrBytes::Bytes(bytes) => Self(bytes),
+        }
+    }
+}
+
+impl From<&str> for Text {
+    fn from(text: &str) -> Self {
+        Self(text.into())
+    }
 }
 
 /// How the list of processes looks.
@@ -129,15 +173,13 @@ impl Device {
         if self.total == 0 {
             self.total = if mig.is_none() { 16 * GIB } else { 4 * GIB };
         }
-        if self.name.is_empty() {
-            self.name = if mig.is_none() {
-                "Fake GPU"
-            } else {
-                "Fake GPU MIG"
-            }
-            .to_owned();
-        } else if !self.name.starts_with("Fake") {
-            self.name.insert_str(0, "Fake ");
+        if self.name.0.is_empty() {
+            self.name = match mig {
+                None => "Fake GPU".into(),
+                Some(_) => "Fake GPU MIG".into(),
+            };
+        } else if !self.name.0.starts_with(b"Fake") {
+            self.name.0.splice(0..0, *b"Fake ");
         }
         if self.uuid.is_empty() {
             let instance = mig.map_or(0, |mig| mig + 1);
@@ -234,7 +276,7 @@ mod tests {
     #[test]
     fn everything_has_a_default() {
         let script = Script::parse("{}").unwrap();
-        assert_eq!(script.driver_version, "570.00-fake");
+        assert_eq!(script.driver_version, "570.00-fake".into());
         assert_eq!(script.devices.len(), 1);
         assert_eq!(script.devices[0].total, 16 * GIB);
         assert_eq!(script.devices[0].processes, Processes::Own);
@@ -244,7 +286,10 @@ mod tests {
     #[test]
     fn names_are_fake_and_errors_are_told() {
         let script = Script::parse(r#"{"devices": [{"name": "T4"}, {"mig": [{}]}]}"#).unwrap();
-        assert_eq!(script.devices[0].name, "Fake T4");
+        assert_eq!(script.devices[0].name, "Fake T4".into());
+        let script = Script::parse(r#"{"devices": [{"name": [255, 60]}]}"#).unwrap();
+        assert_eq!(script.devices[0].name.0, b"Fake \xff<");
+        let script = Script::parse(r#"{"devices": [{"name": "T4"}, {"mig": [{}]}]}"#).unwrap();
         let instance = &script.devices[1].mig.as_ref().unwrap()[0];
         assert!(instance.uuid.starts_with("MIG-"), "{}", instance.uuid);
         assert!(Script::parse(r#"{"device": []}"#).is_err());

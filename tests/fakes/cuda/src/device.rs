@@ -44,7 +44,7 @@ unsafe extern "C" fn cuDeviceGetName(name: *mut c_char, room: c_int, device: Dev
     answer(|| {
         let call = call()?;
         let unit = call.gpus[call.device(device)?].unit;
-        let text = &unit.device(&call.script).ok_or(INVALID_DEVICE)?.name;
+        let text = &unit.device(&call.script).ok_or(INVALID_DEVICE)?.name.0;
         if name.is_null() || room < 1 {
             return Err(INVALID_VALUE);
         }

@@ -73,7 +73,7 @@ unsafe extern "C" fn nvmlDeviceGetUUID(
     length: c_uint,
 ) -> Return {
     // SAFETY: the caller's buffer has `length` bytes.
-    answer(|| unsafe { put_text(place, length, &unit(&*running()?, device)?.1.uuid) })
+    answer(|| unsafe { put_text(place, length, unit(&*running()?, device)?.1.uuid.as_bytes()) })
 }
 
 #[unsafe(no_mangle)]
@@ -83,7 +83,7 @@ unsafe extern "C" fn nvmlDeviceGetName(
     length: c_uint,
 ) -> Return {
     // SAFETY: the caller's buffer has `length` bytes.
-    answer(|| unsafe { put_text(place, length, &unit(&*running()?, device)?.1.name) })
+    answer(|| unsafe { put_text(place, length, &unit(&*running()?, device)?.1.name.0) })
 }
 
 #[unsafe(no_mangle)]

@@ -99,7 +99,7 @@ unsafe fn put<T>(place: *mut T, value: T) -> Result<(), Return> {
 ///
 /// # Safety
 /// `place` is null or valid for writes of `length` bytes.
-unsafe fn put_text(place: *mut c_char, length: c_uint, text: &str) -> Result<(), Return> {
+unsafe fn put_text(place: *mut c_char, length: c_uint, text: &[u8]) -> Result<(), Return> {
     if place.is_null() {
         return Err(INVALID_ARGUMENT);
     }

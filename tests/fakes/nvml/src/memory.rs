@@ -73,9 +73,20 @@ unsafe extern "C" fn nvmlDeviceGetMemoryInfo(device: Handle, place: *mut Memory)
         let script = running()?;
         let (unit, told) = unit(&script, device)?;
         let free = unit.free(&script, &living()?);
-        let (total, used) = (told.total, told.total.saturating_sub(free));
+        let memory = match told.claimed_memory {
+            Some(told) => Memory {
+                total: told.total,
+                free: told.free,
+                used: told.used,
+            },
+            None => Memory {
+                total: told.total,
+                free,
+                used: told.total.saturating_sub(free),
+            },
+        };
         // SAFETY: the caller's pointer is for a struct of this layout.
-        unsafe { put(place, Memory { total, free, used }) }
+        unsafe { put(place, memory) }
     })
 }
 
@@ -90,12 +101,18 @@ unsafe extern "C" fn nvmlDeviceGetMemoryInfo_v2(device: Handle, place: *mut Memo
             return Err(ARGUMENT_VERSION_MISMATCH);
         }
         let living = living()?;
-        let memory = MemoryV2 {
-            version: MEMORY_V2,
+        let claimed = told.claimed_memory.unwrap_or_else(|| script::Memory {
             total: told.total,
             reserved: told.reserved,
             free: unit.free(&script, &living),
             used: unit.used(&script, &living),
+        });
+        let memory = MemoryV2 {
+            version: MEMORY_V2,
+            total: claimed.total,
+            reserved: claimed.reserved,
+            free: claimed.free,
+            used: claimed.used,
         };
         // SAFETY: as above.
         unsafe { put(place, memory) }
@@ -154,6 +171,27 @@ unsafe fn put_rows<T: Copy>(count: *mut c_uint, place: *mut T, rows: &[T]) -> Re
     Ok(())
 }
 
+/// As [`put_rows`], but says that there are `claimed` rows. Writes only those for which there is room.
+///
+/// # Safety
+/// As for [`put_rows`].
+unsafe fn claim_rows<T: Copy>(
+    count: *mut c_uint,
+    place: *mut T,
+    rows: &[T],
+    claimed: c_uint,
+) -> Result<(), Return> {
+    // SAFETY: null or valid.
+    let room = unsafe { count.as_mut() }.ok_or(INVALID_ARGUMENT)?;
+    let asked = std::mem::replace(room, claimed);
+    if asked == 0 || place.is_null() {
+        return Err(INSUFFICIENT_SIZE);
+    }
+    // SAFETY: there is room for `asked` rows.
+    unsafe { place.copy_from_nonoverlapping(rows.as_ptr(), rows.len().min(asked as usize)) };
+    Ok(())
+}
+
 #[unsafe(no_mangle)]
 unsafe extern "C" fn nvmlDeviceGetComputeRunningProcesses(
     device: Handle,
@@ -190,7 +228,11 @@ unsafe extern "C" fn nvmlDeviceGetComputeRunningProcesses_v3(
     answer(|| {
         let script = running()?;
         let rows = rows(&script, device)?;
-        if !writes_long_rows(&script.driver_version) {
+        if let Some(claimed) = unit(&script, device)?.1.claimed_processes {
+            // SAFETY: as the caller of NVML promises.
+            return unsafe { claim_rows(count, place, &rows, claimed) };
+        }
+        if !writes_long_rows(&String::from_utf8_lossy(&script.driver_version.0)) {
             // SAFETY: as the caller of NVML promises.
             return unsafe { put_rows(count, place, &rows) };
         }

@@ -50,14 +50,15 @@ extern "C" fn nvmlErrorString(result: Return) -> *const c_char {
 #[unsafe(no_mangle)]
 unsafe extern "C" fn nvmlSystemGetDriverVersion(version: *mut c_char, length: c_uint) -> Return {
     // SAFETY: the caller's buffer has `length` bytes.
-    answer(|| unsafe { put_text(version, length, &running()?.driver_version) })
+    answer(|| unsafe { put_text(version, length, &running()?.driver_version.0) })
 }
 
 #[unsafe(no_mangle)]
 unsafe extern "C" fn nvmlSystemGetNVMLVersion(version: *mut c_char, length: c_uint) -> Return {
     answer(|| {
         let script = running()?;
-        let text = format!("{}.{}", script.cuda_version / 1000, script.driver_version);
+        let mut text = format!("{}.", script.cuda_version / 1000).into_bytes();
+        text.extend_from_slice(&script.driver_version.0);
         // SAFETY: the caller's buffer has `length` bytes.
         unsafe { put_text(version, length, &text) }
     })
@@ -77,6 +78,12 @@ unsafe extern "C" fn nvmlSystemGetCudaDriverVersion(version: *mut c_int) -> Retu
 
 #[unsafe(no_mangle)]
 unsafe extern "C" fn nvmlDeviceGetCount_v2(count: *mut c_uint) -> Return {
-    // SAFETY: the caller's pointer is for a number.
-    answer(|| unsafe { put(count, running()?.devices.len() as c_uint) })
+    answer(|| {
+        let script = running()?;
+        let devices = script
+            .claimed_devices
+            .unwrap_or(script.devices.len() as c_uint);
+        // SAFETY: the caller's pointer is for a number.
+        unsafe { put(count, devices) }
+    })
 }
