@@ -7,6 +7,8 @@
 //!
 //! Rules for this file: no allocation, no formatting, no panic. A panic in here would abort.
 
+#![expect(unsafe_code, reason = "the allocator")]
+
 use std::ffi::{c_int, c_void};
 
 use memtrack::heap;
@@ -25,7 +27,7 @@ unsafe extern "C" {
 #[inline]
 fn counted(block: *mut c_void) -> *mut c_void {
     if heap::is_counting() && !block.is_null() {
-        // SAFETY: `block` is a live block of glibc's allocator.
+        // SAFETY: glibc's allocator has just handed it out.
         heap::allocated(unsafe { heap::usable_size(block) });
     }
     block
@@ -37,7 +39,7 @@ fn counted(block: *mut c_void) -> *mut c_void {
 /// As the C function.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn malloc(size: usize) -> *mut c_void {
-    // SAFETY: forwarded unchanged.
+    // SAFETY: the caller's promise to C's function, which is called with the same arguments.
     counted(unsafe { __libc_malloc(size) })
 }
 
@@ -47,7 +49,7 @@ pub unsafe extern "C" fn malloc(size: usize) -> *mut c_void {
 /// As the C function.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn calloc(count: usize, size: usize) -> *mut c_void {
-    // SAFETY: forwarded unchanged.
+    // SAFETY: the caller's promise to C's function, which is called with the same arguments.
     counted(unsafe { __libc_calloc(count, size) })
 }
 
@@ -58,10 +60,10 @@ pub unsafe extern "C" fn calloc(count: usize, size: usize) -> *mut c_void {
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn free(block: *mut c_void) {
     if heap::is_counting() && !block.is_null() {
-        // SAFETY: by the caller's promise a live block.
+        // SAFETY: by the caller's promise a live block, and all are from glibc's allocator.
         heap::freed(unsafe { heap::usable_size(block) });
     }
-    // SAFETY: forwarded unchanged.
+    // SAFETY: the caller's promise to C's function, which is called with the same arguments.
     unsafe { __libc_free(block) }
 }
 
@@ -72,19 +74,19 @@ pub unsafe extern "C" fn free(block: *mut c_void) {
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn realloc(block: *mut c_void, size: usize) -> *mut c_void {
     if !heap::is_counting() {
-        // SAFETY: forwarded unchanged.
+        // SAFETY: the caller's promise to C's function, which is called with the same arguments.
         return unsafe { __libc_realloc(block, size) };
     }
     let old = if block.is_null() {
         0
     } else {
-        // SAFETY: by the caller's promise a live block.
+        // SAFETY: by the caller's promise a live block, and all are from glibc's allocator.
         unsafe { heap::usable_size(block) }
     };
-    // SAFETY: forwarded unchanged.
+    // SAFETY: the caller's promise to C's function, which is called with the same arguments.
     let moved = unsafe { __libc_realloc(block, size) };
     if !moved.is_null() {
-        // SAFETY: a live block of glibc's allocator.
+        // SAFETY: glibc's allocator has just handed it out; maybe at the old place.
         heap::resized(old, unsafe { heap::usable_size(moved) });
     } else if size == 0 && !block.is_null() {
         // glibc frees the block and returns null; any other null leaves the block as it was.
@@ -104,7 +106,7 @@ pub unsafe extern "C" fn reallocarray(
     size: usize,
 ) -> *mut c_void {
     match count.checked_mul(size) {
-        // SAFETY: the caller's promise.
+        // SAFETY: the caller's promise: it is this call with both sizes in one.
         Some(bytes) => unsafe { realloc(block, bytes) },
         None => {
             set_errno(libc::ENOMEM);
@@ -126,7 +128,8 @@ pub unsafe extern "C" fn posix_memalign(
     if !alignment.is_power_of_two() || !alignment.is_multiple_of(size_of::<*mut c_void>()) {
         return libc::EINVAL;
     }
-    // SAFETY: glibc's own entry; `alignment` is valid. POSIX leaves errno alone.
+    // SAFETY: `alignment` is one that glibc takes, errno's place is the thread's own, and by the caller's
+    // promise `result` is a place for an address. POSIX leaves errno alone.
     unsafe {
         let errno = *libc::__errno_location();
         let block = counted(__libc_memalign(alignment, size));
@@ -149,7 +152,7 @@ pub unsafe extern "C" fn aligned_alloc(alignment: usize, size: usize) -> *mut c_
         set_errno(libc::EINVAL);
         return std::ptr::null_mut();
     }
-    // SAFETY: forwarded; `alignment` is valid.
+    // SAFETY: `alignment` is one that glibc takes, and any size may be asked for.
     counted(unsafe { __libc_memalign(alignment, size) })
 }
 
@@ -159,7 +162,7 @@ pub unsafe extern "C" fn aligned_alloc(alignment: usize, size: usize) -> *mut c_
 /// As the C function.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn memalign(alignment: usize, size: usize) -> *mut c_void {
-    // SAFETY: forwarded unchanged.
+    // SAFETY: the caller's promise to C's function, which is called with the same arguments.
     counted(unsafe { __libc_memalign(alignment, size) })
 }
 
@@ -169,7 +172,7 @@ pub unsafe extern "C" fn memalign(alignment: usize, size: usize) -> *mut c_void 
 /// As the C function.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn valloc(size: usize) -> *mut c_void {
-    // SAFETY: forwarded unchanged.
+    // SAFETY: the caller's promise to C's function, which is called with the same arguments.
     counted(unsafe { __libc_valloc(size) })
 }
 
@@ -179,11 +182,11 @@ pub unsafe extern "C" fn valloc(size: usize) -> *mut c_void {
 /// As the C function.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn pvalloc(size: usize) -> *mut c_void {
-    // SAFETY: forwarded unchanged.
+    // SAFETY: the caller's promise to C's function, which is called with the same arguments.
     counted(unsafe { __libc_pvalloc(size) })
 }
 
 fn set_errno(value: c_int) {
-    // SAFETY: errno's place is valid in every thread.
+    // SAFETY: every thread has a place for errno, which only it uses.
     unsafe { *libc::__errno_location() = value };
 }

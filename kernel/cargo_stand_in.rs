@@ -16,11 +16,12 @@ use std::process::Command;
 
 use anyhow::{Context, Result};
 
+use crate::answers::ASKED_RUSTC;
 use crate::cell_compile::{self, TRUE_RUSTC};
 use crate::pins;
 use crate::support::Support;
 use crate::toolchain::Toolchain;
-use crate::workdir::{RUSTC, STAND_INS, WorkDir, true_rustc};
+use crate::workdir::{RUSTC, STAND_INS, WorkDir, asked_rustc};
 
 const CARGO: &str = "cargo";
 const RUSTUP: &str = "rustup";
@@ -65,7 +66,8 @@ pub fn stand_in() {
             pins::offer(&cache, &cells.join(pins::FILE));
         }
     }
-    if !is_for_cells && std::env::var_os(RUSTC) == folder.parent().map(|it| true_rustc(it).into()) {
+    if !is_for_cells && std::env::var_os(RUSTC) == folder.parent().map(|it| asked_rustc(it).into())
+    {
         // The user's own, from a cell's shell line: which rustc is for it to find out.
         command.env_remove(RUSTC);
     }
@@ -106,6 +108,7 @@ pub fn prepare(cache: &Path, work_dir: &WorkDir, toolchain: &Toolchain) -> Resul
         symlink(&cargo, draft.join(TRUE_CARGO))?;
         symlink(&rustc, draft.join(TRUE_RUSTC))?;
         symlink(&program, draft.join(CARGO))?;
+        symlink(&program, draft.join(ASKED_RUSTC))?;
         if rustup.is_some() {
             symlink(&program, draft.join(RUSTUP))?;
         }

@@ -9,6 +9,11 @@
 //!   end is seen at once; the kernel forwards evcxr's notices (see `stream.rs`);
 //! - it dies with the kernel, and with all processes that the cells started.
 
+#![expect(
+    unsafe_code,
+    reason = "libraries that are loaded and functions found in them"
+)]
+
 use std::ffi::{OsStr, OsString, c_void};
 use std::fs::File;
 use std::io::{BufRead, BufReader, Write};
@@ -24,9 +29,13 @@ use memtrack::page::{PageMapping, Phase, SharedPage};
 use memtrack::probe::cuda;
 use memtrack::worker::Worker;
 use nix::sys::resource::Resource;
+use nix::sys::signal::{SigHandler, SigSet, Signal, signal};
+use nix::unistd::{Pid, setpgid};
 
 use crate::descriptors::{Limit, close_on_exec, dup, replace, restore_standard};
+use crate::exit;
 use crate::last_words;
+use crate::variables;
 use crate::wire::{self, Command, DONE};
 
 /// Set by evcxr for the process that runs cells.
@@ -81,7 +90,8 @@ fn serve() -> Result<()> {
     let [page_fd, control_fd, out_fd, err_fd] = fds[..] else {
         bail!("four descriptors are needed, got {}", fds.len());
     };
-    // SAFETY: the kernel left exactly these descriptors open for us; nobody else here uses them.
+    // SAFETY: the kernel has left these descriptors open for us, and nothing in this process, which has
+    // only begun, owns them.
     let [page_fd, control, out, err] =
         [page_fd, control_fd, out_fd, err_fd].map(|fd| unsafe { OwnedFd::from_raw_fd(fd) });
     let support = std::env::var_os(wire::ENV_SUPPORT);
@@ -163,7 +173,7 @@ impl Cells {
         let library = self
             .load(library)
             .with_context(|| format!("the compiled cell {library} cannot be loaded"))?;
-        // SAFETY: evcxr gave the function this type.
+        // SAFETY: evcxr has written the function with this type, and the library is never unloaded.
         let function: UserFunction = unsafe { *library.get(function.as_bytes())? };
         let tracked = self.page.track.load(Ordering::Relaxed) != 0;
         IN_TRACKED_CELL.store(tracked, Ordering::Release);
@@ -174,8 +184,8 @@ impl Cells {
             let variables = function(self.variables);
             if std::process::id() != self.process {
                 flush_cells_stdout();
-                // SAFETY: ends this process at once: what is to be done at the end is for the other.
-                unsafe { libc::_exit(0) };
+                // What is to be done at the end is for the other.
+                exit::at_once();
             }
             variables
         });
@@ -189,7 +199,8 @@ impl Cells {
 
     /// Loads the library of a cell.
     fn load(&mut self, library: &str) -> Result<libloading::Library, libloading::Error> {
-        // SAFETY: runs the library's initialisers; it is what the user asked to run.
+        // SAFETY: the initialisers that run are of the cell and of what it depends on: what the user asked
+        // to run. The library is never unloaded.
         let load = || unsafe { libloading::Library::new(library) };
         load().or_else(|error| {
             // Earlier cells may hold all descriptors or addresses that they may have; then what is
@@ -206,7 +217,8 @@ impl Cells {
 
 /// Loads the library that is compiled for the cells' libstd.
 fn find_flush(support: &OsStr) {
-    // SAFETY: the kernel had it compiled from `carried/cells`, which gives the function this type.
+    // SAFETY: the kernel had it compiled from `carried/cells`, which gives the function this type and has
+    // no initialisers; and it is never unloaded.
     let found = unsafe {
         libloading::Library::new(support).and_then(|library| {
             let flush: FlushFunction = *library.get(wire::FLUSH_SYMBOL.as_bytes())?;
@@ -223,7 +235,7 @@ fn find_flush(support: &OsStr) {
 fn flush_cells_stdout() {
     let address = FLUSH.load(Ordering::Acquire);
     if address != 0 {
-        // SAFETY: only `load_and_run` stores here, a function of this type that is never unloaded.
+        // SAFETY: only `find_flush` stores here: a function of this type that is never unloaded.
         let flush: FlushFunction = unsafe { std::mem::transmute(address) };
         flush();
     }
@@ -292,26 +304,20 @@ fn start_helpers(control: OwnedFd, page: &'static SharedPage) -> Result<Thread> 
 
 /// Makes this process what a user's program expects, and tied to the kernel's life.
 fn hide_from_cells() -> Result<()> {
-    // SAFETY: plain system calls; no other thread runs yet, so the environment is ours.
-    unsafe {
-        // A group of its own: an interrupt or the end of the kernel takes the cells' children too.
-        libc::setpgid(0, 0);
-        #[cfg(target_os = "linux")]
-        libc::prctl(libc::PR_SET_PDEATHSIG, libc::SIGKILL);
-        libc::signal(libc::SIGINT, libc::SIG_DFL);
-        // `run` blocks signals that a user's program may want.
-        let mut none: libc::sigset_t = std::mem::zeroed();
-        libc::sigemptyset(&mut none);
-        libc::sigprocmask(libc::SIG_SETMASK, &none, std::ptr::null_mut());
-        // evcxr sets it to 1. Frames of a stripped release library help nobody; who wants them
-        // sets MEMTRACK_BACKTRACE.
-        match std::env::var_os("MEMTRACK_BACKTRACE") {
-            Some(value) => std::env::set_var("RUST_BACKTRACE", value),
-            None => std::env::set_var("RUST_BACKTRACE", "0"),
-        }
-        std::env::remove_var(IS_RUNTIME);
-        std::env::remove_var(wire::ENV_FDS);
-        std::env::remove_var(wire::ENV_SUPPORT);
+    // A group of its own: an interrupt or the end of the kernel takes the cells' children too.
+    let _ = setpgid(Pid::from_raw(0), Pid::from_raw(0));
+    #[cfg(target_os = "linux")]
+    nix::sys::prctl::set_pdeathsig(Signal::SIGKILL)?;
+    // SAFETY: the default action replaces a handler, so no code of ours is called.
+    unsafe { signal(Signal::SIGINT, SigHandler::SigDfl) }?;
+    // `run` blocks signals that a user's program may want.
+    SigSet::empty().thread_set_mask()?;
+    // evcxr sets it to 1. Frames of a stripped release library help nobody; who wants them sets
+    // MEMTRACK_BACKTRACE.
+    let backtrace = std::env::var_os("MEMTRACK_BACKTRACE");
+    variables::set("RUST_BACKTRACE", backtrace.unwrap_or_else(|| "0".into()));
+    for ours in [IS_RUNTIME, wire::ENV_FDS, wire::ENV_SUPPORT] {
+        variables::remove(ours);
     }
     Ok(())
 }

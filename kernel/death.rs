@@ -1,5 +1,7 @@
 //! How the process that runs cells died, and what it used at most: read before evcxr reaps it.
 
+#![expect(unsafe_code, reason = "a system call that libc does not have whole")]
+
 use std::fs::File;
 use std::io::Write;
 use std::os::fd::OwnedFd;
@@ -87,8 +89,9 @@ impl Watch {
 
 /// Blocks until `pid` ends. `None` if somebody else reaped it first.
 fn wait_without_reaping(pid: i32) -> Option<Death> {
-    // SAFETY: all-zero bytes are valid for both, and the system call writes into them. libc's
-    // `waitid` drops the last parameter, so the call is made directly.
+    // libc's `waitid` drops the last parameter, so the call is made directly.
+    // SAFETY: all-zero bytes are valid for both structures; the system writes into no more than them, and
+    // the arguments have the types that it takes.
     let (info, usage) = unsafe {
         let mut info: libc::siginfo_t = std::mem::zeroed();
         let mut usage: libc::rusage = std::mem::zeroed();
@@ -109,7 +112,7 @@ fn wait_without_reaping(pid: i32) -> Option<Death> {
             }
         }
     };
-    // SAFETY: `waitid` succeeded, so the fields of a SIGCHLD are there.
+    // SAFETY: what `waitid` tells has the fields of a SIGCHLD, of which this is one.
     let status = unsafe { info.si_status() };
     Some(Death {
         end: if info.si_code == libc::CLD_EXITED {

@@ -9,6 +9,7 @@
 use std::path::PathBuf;
 use std::sync::OnceLock;
 
+use crate::exit;
 use crate::workdir::PREFIX;
 
 /// Where evcxr's crate is compiled. Set by evcxr for those who stand in for rustc.
@@ -32,8 +33,7 @@ pub fn mend_at_exit() {
     };
     if LIST.set(List { file, target }).is_ok() {
         // evcxr ends the process itself once rustc or the cache has answered.
-        // SAFETY: the function is one of C's kind and touches nothing that may be gone by then.
-        unsafe { libc::atexit(mend) };
+        exit::call_at_exit(mend);
     }
 }
 

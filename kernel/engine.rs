@@ -178,7 +178,10 @@ impl Engine {
         .unwrap_or_else(|_| Err(Error::Message(INTERNAL_PANIC.to_owned())));
         let interrupted = interrupter.is_requested();
         let notes = self.link.end_cell();
-        let restarted = notes.died || self.link.children_started() != children;
+        // One that ended just before the cell began may be noticed by evcxr only, and the next one may not
+        // have said hello yet.
+        let ended = matches!(result, Err(Error::SubprocessTerminated(_)));
+        let restarted = ended || notes.died || self.link.children_started() != children;
         let after = self.variables();
         let lost_variables = before
             .into_iter()

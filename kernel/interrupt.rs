@@ -7,6 +7,8 @@ use std::time::Duration;
 
 use memtrack::page::Phase;
 use memtrack::probe::tree;
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
 
 use crate::link::Link;
 
@@ -81,8 +83,7 @@ pub fn kill_compilers(child: Option<i32>) {
     let own = std::process::id() as i32;
     for pid in tree::descendants(own, child) {
         if Some(pid) != child {
-            // SAFETY: a plain system call; the process is one of ours.
-            unsafe { libc::kill(pid, libc::SIGKILL) };
+            let _ = kill(Pid::from_raw(pid), Signal::SIGKILL);
         }
     }
 }

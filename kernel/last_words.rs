@@ -4,10 +4,14 @@
 //!
 //! Rules for this file: in a handler no allocation, no lock, no panic.
 
+#![expect(unsafe_code, reason = "handlers of signals")]
+
 use std::ffi::{c_int, c_void};
 use std::sync::atomic::{AtomicBool, AtomicPtr, AtomicU32, Ordering::SeqCst};
 
 use memtrack::worker::Worker;
+
+use crate::exit;
 
 const SIGNALS: [c_int; 5] = [
     libc::SIGSEGV,
@@ -28,7 +32,7 @@ static TAKEN: AtomicBool = AtomicBool::new(false);
 /// Alternate signal stacks are small, so the buffer lies here.
 struct Buffer(std::cell::UnsafeCell<[u8; 8192]>);
 
-// SAFETY: only whoever sets `TAKEN` touches it.
+// SAFETY: only whoever was the one to set `TAKEN` touches it, and that is never taken back.
 unsafe impl Sync for Buffer {}
 
 static BUFFER: Buffer = Buffer(std::cell::UnsafeCell::new([0; 8192]));
@@ -36,7 +40,7 @@ static BUFFER: Buffer = Buffer(std::cell::UnsafeCell::new([0; 8192]));
 /// The handlers that were there before: libstd's, which tells a stack overflow.
 struct Earlier(std::cell::UnsafeCell<[Option<libc::sigaction>; SIGNALS.len()]>);
 
-// SAFETY: written by `install` before the handlers are there, read by them only.
+// SAFETY: each place is written once, by `install`, before a cell runs; handlers only read.
 unsafe impl Sync for Earlier {}
 
 static EARLIER: Earlier = Earlier(std::cell::UnsafeCell::new([None; SIGNALS.len()]));
@@ -45,9 +49,10 @@ static EARLIER: Earlier = Earlier(std::cell::UnsafeCell::new([None; SIGNALS.len(
 pub fn install(worker: &'static Worker) {
     OWNER.store(std::process::id(), SeqCst);
     WORKER.store(std::ptr::from_ref(worker).cast_mut(), SeqCst);
-    // SAFETY: the handlers have the right types; `EARLIER` is not shared yet.
+    exit::call_at_exit(on_exit);
+    // SAFETY: all-zero bytes are valid for `sigaction`, `on_signal` has the type that SA_SIGINFO asks for,
+    // and no other thread calls this or reads `EARLIER` yet.
     unsafe {
-        libc::atexit(on_exit);
         for (index, signal) in SIGNALS.iter().enumerate() {
             let mut action: libc::sigaction = std::mem::zeroed();
             let mut earlier: libc::sigaction = std::mem::zeroed();
@@ -68,7 +73,8 @@ extern "C" fn on_exit() {
 
 extern "C" fn on_signal(signal: c_int, info: *mut libc::siginfo_t, context: *mut c_void) {
     take();
-    // SAFETY: as the handlers' contracts say; `EARLIER` is complete since `install`.
+    // SAFETY: `EARLIER` is complete since `install`. What was a handler there and has SA_SIGINFO is a
+    // function of this type, and it gets what the system gave us.
     unsafe {
         let index = SIGNALS.iter().position(|known| *known == signal);
         let earlier = index.and_then(|index| (*EARLIER.0.get())[index]);
@@ -83,8 +89,7 @@ extern "C" fn on_signal(signal: c_int, info: *mut libc::siginfo_t, context: *mut
             // then happens again.
             handler(signal, info, context);
         } else {
-            libc::signal(signal, libc::SIG_DFL);
-            libc::raise(signal);
+            exit::by_signal(signal);
         }
     }
 }
@@ -94,7 +99,8 @@ fn take() {
     if std::process::id() != OWNER.load(SeqCst) || TAKEN.swap(true, SeqCst) {
         return;
     }
-    // SAFETY: null or the leaked worker; the buffer is ours since `TAKEN` was false.
+    // SAFETY: null, or a worker that lives for ever; and the buffer is ours alone, since it was we who set
+    // `TAKEN`.
     unsafe {
         if let Some(worker) = WORKER.load(SeqCst).as_ref() {
             worker.last_words(&mut *BUFFER.0.get());

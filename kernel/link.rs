@@ -9,7 +9,6 @@
 use std::fs::File;
 use std::io::Write;
 use std::os::fd::{AsFd, AsRawFd, OwnedFd};
-use std::os::unix::process::CommandExt;
 use std::process::Command as Process;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, mpsc};
 use std::time::{Duration, Instant};
@@ -17,9 +16,12 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result};
 use memtrack::page::PageMapping;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+use nix::sys::signal::{Signal, kill, killpg};
 use nix::sys::socket::{AddressFamily, SockFlag, SockType, socketpair};
+use nix::unistd::Pid;
 
 use crate::death::{self, Death};
+use crate::descriptors;
 use crate::output::{Bundle, FrontEnd};
 use crate::screen::Screen;
 use crate::stream::{Notice, Part, Splitter};
@@ -138,17 +140,7 @@ impl Link {
             .collect();
         let mut command = Process::new(std::env::current_exe().context("where is this binary?")?);
         command.env(wire::ENV_FDS, numbers.join(","));
-        // SAFETY: only `fcntl`, which may be called between fork and exec.
-        unsafe {
-            command.pre_exec(move || {
-                for fd in inherited.iter() {
-                    if libc::fcntl(fd.as_raw_fd(), libc::F_SETFD, 0) < 0 {
-                        return Err(std::io::Error::last_os_error());
-                    }
-                }
-                Ok(())
-            });
-        }
+        descriptors::hand_over(&mut command, inherited);
         Ok(command)
     }
 
@@ -201,11 +193,9 @@ impl Link {
     /// Kills the child and what it started. evcxr starts the next one.
     pub fn kill_child(&self) {
         if let Some(pid) = self.pid() {
-            // SAFETY: plain system calls on the child's process group and the child.
-            unsafe {
-                libc::kill(-pid, libc::SIGKILL);
-                libc::kill(pid, libc::SIGKILL);
-            }
+            // It may not have a group of its own yet.
+            let _ = killpg(Pid::from_raw(pid), Signal::SIGKILL);
+            let _ = kill(Pid::from_raw(pid), Signal::SIGKILL);
         }
     }
 
@@ -249,9 +239,8 @@ impl Pump {
                 nix::fcntl::FcntlArg::F_SETFL(nix::fcntl::OFlag::O_NONBLOCK),
             )?;
         }
-        // A larger pipe lets a cell that prints much run ahead of us.
-        // SAFETY: a valid descriptor; a refusal leaves the size as it is.
-        unsafe { libc::fcntl(out.as_raw_fd(), libc::F_SETPIPE_SZ, 1 << 20) };
+        // A larger pipe lets a cell that prints much run ahead of us. It may be refused.
+        let _ = nix::fcntl::fcntl(&out, nix::fcntl::FcntlArg::F_SETPIPE_SZ(1 << 20));
         let (wake, death_sender, deaths) = death::watch()?;
         Ok(Pump {
             page,
@@ -373,8 +362,7 @@ impl Pump {
             if death.is_some() {
                 // What the cells started goes with it. The dead child is not reaped yet, so the
                 // number is still its group's.
-                // SAFETY: a plain system call.
-                unsafe { libc::kill(-pid, libc::SIGKILL) };
+                let _ = killpg(Pid::from_raw(pid), Signal::SIGKILL);
             }
             self.drain();
             let last_words = self.page.copy().ok().map(Arc::new);

@@ -4,8 +4,11 @@
 //! for rustc; started by Jupyter it is the kernel; started by a person it installs the kernel,
 //! runs a notebook, reports on executed ones, or tells what can be measured here.
 
+#![deny(unsafe_code)]
+
 #[cfg(all(target_os = "linux", target_env = "gnu"))]
 mod allocator;
+mod answers;
 mod assist;
 mod bundle;
 mod cache_lock;
@@ -23,6 +26,7 @@ mod dep_info;
 mod descriptors;
 mod doctor;
 mod engine;
+mod exit;
 mod files;
 mod guard;
 mod history;
@@ -62,6 +66,7 @@ mod toolchain;
 mod type_probe;
 mod types;
 mod usage;
+mod variables;
 mod verdict;
 mod warm;
 mod wire;
@@ -122,16 +127,11 @@ pub struct Parts {
 }
 
 impl Parts {
-    /// # Safety
-    /// Sets environment variables: no other thread may run yet.
-    unsafe fn new() -> Result<Parts> {
-        // SAFETY: the caller's promise.
-        let (work_dir, progress_socket) = unsafe {
-            toolchain::extend_path();
-            let work_dir = workdir::WorkDir::create()?;
-            let socket = progress::Progress::open(work_dir.path())?;
-            (work_dir, socket)
-        };
+    /// Sets environment variables, so this comes before the first thread.
+    fn new() -> Result<Parts> {
+        toolchain::extend_path();
+        let work_dir = workdir::WorkDir::create()?;
+        let progress_socket = progress::Progress::open(work_dir.path())?;
         let link = Arc::new(link::Link::new()?);
         Ok(Parts {
             interrupter: Arc::new(interrupt::Interrupter::new(Arc::clone(&link))),
@@ -148,6 +148,7 @@ fn main() -> ExitCode {
         child::run();
     }
     cargo_stand_in::stand_in();
+    answers::answer();
     source_paths::become_rustc();
     source_paths::make_relative();
     progress::report_compilation();
@@ -160,26 +161,18 @@ fn main() -> ExitCode {
     let result = match Arguments::parse().command {
         Task::Install(arguments) => install::install(arguments).map(|()| ExitCode::SUCCESS),
         Task::Uninstall(arguments) => install::uninstall(arguments).map(|()| ExitCode::SUCCESS),
-        // SAFETY: this is the only thread.
-        Task::Run(arguments) => {
-            unsafe { Parts::new() }.and_then(|parts| run::run(arguments, parts))
-        }
+        Task::Run(arguments) => Parts::new().and_then(|parts| run::run(arguments, parts)),
         Task::Report(arguments) => report::report(&arguments),
         Task::Compare(arguments) => compare::compare(&arguments),
-        // SAFETY: this is the only thread.
-        Task::Warm(arguments) => {
-            unsafe { Parts::new() }.and_then(|parts| warm::warm(arguments, parts))
-        }
-        // SAFETY: this is the only thread when the parts are made.
-        Task::Bundle(arguments) => bundle::bundle(arguments, || unsafe { Parts::new() }),
+        Task::Warm(arguments) => Parts::new().and_then(|parts| warm::warm(arguments, parts)),
+        Task::Bundle(arguments) => bundle::bundle(arguments, Parts::new),
         Task::Unbundle(arguments) => bundle::unbundle(arguments),
         Task::InstallRust(arguments) => {
             install_rust::install_rust(arguments).map(|()| ExitCode::SUCCESS)
         }
         Task::Doctor => doctor::doctor().map(|()| ExitCode::SUCCESS),
         Task::Kernel { connection_file } => {
-            // SAFETY: this is the only thread.
-            unsafe { Parts::new() }.and_then(|parts| serve(connection_file, parts))
+            Parts::new().and_then(|parts| serve(connection_file, parts))
         }
     };
     result.unwrap_or_else(|error| {

@@ -12,8 +12,11 @@ use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result};
+use nix::sys::signal::kill;
+use nix::unistd::Pid;
 
 use crate::output::{FrontEnd, Output, html_bundle};
+use crate::variables;
 
 /// Environment variable with the path of the socket.
 const SOCKET: &str = "MEMTRACK_PROGRESS";
@@ -30,9 +33,9 @@ const RENEW: Duration = Duration::from_millis(200);
 /// too instead of compiling on.
 pub fn report_compilation() {
     let kernel = std::env::var(KERNEL).ok().and_then(|pid| pid.parse().ok());
-    // SAFETY: signal 0 only asks whether the process is there.
+    // No signal: it is only asked whether the process is there.
     if let Some(pid) = kernel
-        && unsafe { libc::kill(pid, 0) } != 0
+        && kill(Pid::from_raw(pid), None).is_err()
     {
         std::process::exit(1);
     }
@@ -73,17 +76,14 @@ impl Progress {
     /// # Errors
     /// Where the socket cannot be made.
     ///
-    /// # Safety
-    /// Sets an environment variable: no other thread may run yet.
-    pub unsafe fn open(work_dir: &Path) -> Result<UnixDatagram> {
+    /// # Panics
+    /// As [`variables::set`].
+    pub fn open(work_dir: &Path) -> Result<UnixDatagram> {
         let path = work_dir.join("progress");
         let socket = UnixDatagram::bind(&path)
             .with_context(|| format!("{} cannot be made", path.display()))?;
-        // SAFETY: the caller's promise.
-        unsafe {
-            std::env::set_var(SOCKET, &path);
-            std::env::set_var(KERNEL, std::process::id().to_string());
-        }
+        variables::set(SOCKET, &path);
+        variables::set(KERNEL, std::process::id().to_string());
         Ok(socket)
     }
 

@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
 use anyhow::{Context, Result, bail};
+use memtrack::probe::c_library::glibc_version;
 use serde::{Deserialize, Serialize};
 
 use crate::cell_source::CRATE;
@@ -43,7 +44,7 @@ impl Support {
         let rustc = toolchain.true_rustc().context("there is no rustc")?;
         let mut hasher = DefaultHasher::new();
         // Machines may share the cache; what one has linked may want a C library that another lacks.
-        let c_library = c_library_version();
+        let c_library = glibc_version();
         (SOURCE, &toolchain.rustc_version, &rustc, c_library).hash(&mut hasher);
         let folder = format!("{:016x}", hasher.finish());
         let support = Support::at(cache.join(FOLDER).join(folder));
@@ -111,18 +112,6 @@ fn compile(rustc: &Path, into: &Path) -> Result<()> {
         bail!("{}", String::from_utf8_lossy(&output.stderr).trim_end());
     }
     Ok(())
-}
-
-/// The version of the C library that this process runs with. `None` where it has none to tell.
-fn c_library_version() -> Option<String> {
-    #[cfg(all(target_os = "linux", target_env = "gnu"))]
-    {
-        // SAFETY: it returns a constant.
-        let version = unsafe { std::ffi::CStr::from_ptr(libc::gnu_get_libc_version()) };
-        Some(version.to_string_lossy().into_owned())
-    }
-    #[cfg(not(all(target_os = "linux", target_env = "gnu")))]
-    None
 }
 
 /// Asks the C compiler. `None` where it does not say, and on systems that link in other ways.

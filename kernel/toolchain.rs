@@ -4,6 +4,8 @@ use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
+use crate::variables;
+
 /// What was found of the toolchain. A missing part is `None`; [`Toolchain::problems`] says what to
 /// do about it.
 #[derive(Debug, Clone, Default)]
@@ -136,11 +138,10 @@ impl Toolchain {
 
 /// Lets what this process starts find rustup's programs, also those that are installed later.
 ///
-/// # Safety
-/// Sets an environment variable: no other thread may run yet.
-pub unsafe fn extend_path() {
-    // SAFETY: the caller's promise.
-    unsafe { std::env::set_var("PATH", search_path()) };
+/// # Panics
+/// As [`variables::set`].
+pub fn extend_path() {
+    variables::set("PATH", search_path());
 }
 
 /// `PATH`, and behind it the folders of rustup's programs: front ends that are no shells often lack

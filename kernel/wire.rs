@@ -4,6 +4,8 @@
 //! of the pipes for the user's stdout and stderr. On the control socket the child first says hello
 //! and hands over its end of evcxr's pipe; then the kernel may send commands, each answered.
 
+#![expect(unsafe_code, reason = "a descriptor that comes as a number")]
+
 use std::io::{self, IoSlice, IoSliceMut};
 use std::os::fd::{AsRawFd, FromRawFd, OwnedFd, RawFd};
 
@@ -98,7 +100,7 @@ pub fn receive_from_child(control: &OwnedFd) -> io::Result<Option<FromChild>> {
         ControlMessageOwned::ScmRights(fds) => fds.first().copied(),
         _ => None,
     });
-    // SAFETY: the system just made this descriptor for us.
+    // SAFETY: the system has made this descriptor while it gave us the message, so nobody owns it yet.
     let fd = fd.map(|fd| unsafe { OwnedFd::from_raw_fd(fd) });
     Ok(match (bytes, fd) {
         ([HELLO, pid @ ..], Some(fd)) => Some(FromChild::Hello(i32::from_le_bytes(pid), fd)),

@@ -12,12 +12,14 @@ use std::sync::{Mutex, OnceLock};
 use anyhow::{Context, Result};
 use memtrack::cuda_toolkit::CudaToolkit;
 
+use crate::answers;
 use crate::cargo_config;
 use crate::cell_compile;
 use crate::pins;
 use crate::std_source;
 use crate::support::Support;
 use crate::toolchain::Toolchain;
+use crate::variables;
 
 /// What the names of kernels' folders begin with.
 pub const PREFIX: &str = "memtrack-kernel-";
@@ -56,9 +58,9 @@ impl WorkDir {
     /// # Errors
     /// Where no folder can be made.
     ///
-    /// # Safety
-    /// Sets environment variables: no other thread may run yet.
-    pub unsafe fn create() -> Result<WorkDir> {
+    /// # Panics
+    /// As [`variables::set`].
+    pub fn create() -> Result<WorkDir> {
         let base = base();
         remove_abandoned(&base);
         let new = tempfile::Builder::new()
@@ -78,32 +80,29 @@ impl WorkDir {
             .with_context(|| format!("{} cannot be written", path.display()))?;
         let original = [CACHE_HOME, TMPDIR, PATH, RUSTC, std_source::VARIABLE]
             .map(|name| (name, std::env::var_os(name)));
-        // SAFETY: the caller's promise.
-        unsafe {
-            // One level down, so that a configuration of Cargo's in our folder holds there: evcxr
-            // writes its own beside the crate.
-            std::env::set_var("EVCXR_TMPDIR", path.join(CRATE));
-            // evcxr keeps compiled dependencies in the user's cache folder under a name of its
-            // own; a folder of ours keeps the two programs out of each other's way.
-            if let Some(cache) = cache_dir() {
-                std::env::set_var(CACHE_HOME, cache);
-            }
-            // A linker that is killed leaves its temporary files behind: they go with our folder.
-            std::env::set_var(TMPDIR, path.join(TEMPORARY));
-            let folders = std::env::var_os(PATH).unwrap_or_default();
-            let folders = std::iter::once(path.join(STAND_INS)).chain(split_paths(&folders));
-            if let Ok(folders) = std::env::join_paths(folders) {
-                std::env::set_var(PATH, folders);
-            }
-            // rust-analyzer asks a dozen things of Cargo and this of rustc: without rustup's proxy in
-            // between, 10 ms each.
-            if std::env::var_os(RUSTC).is_none() {
-                std::env::set_var(RUSTC, true_rustc(&path));
-            }
-            // Not there unless it is needed: rust-analyzer then looks into the toolchain.
-            if std::env::var_os(std_source::VARIABLE).is_none() {
-                std::env::set_var(std_source::VARIABLE, path.join(STD_SOURCE));
-            }
+        // One level down, so that a configuration of Cargo's in our folder holds there: evcxr
+        // writes its own beside the crate.
+        variables::set("EVCXR_TMPDIR", path.join(CRATE));
+        // evcxr keeps compiled dependencies in the user's cache folder under a name of its
+        // own; a folder of ours keeps the two programs out of each other's way.
+        if let Some(cache) = cache_dir() {
+            variables::set(CACHE_HOME, cache);
+        }
+        // A linker that is killed leaves its temporary files behind: they go with our folder.
+        variables::set(TMPDIR, path.join(TEMPORARY));
+        let folders = std::env::var_os(PATH).unwrap_or_default();
+        let folders = std::iter::once(path.join(STAND_INS)).chain(split_paths(&folders));
+        if let Ok(folders) = std::env::join_paths(folders) {
+            variables::set(PATH, folders);
+        }
+        // rust-analyzer asks a dozen things of Cargo and this of rustc: without rustup's proxy in
+        // between, 10 ms each, and most of them were asked before.
+        if std::env::var_os(RUSTC).is_none() {
+            variables::set(RUSTC, asked_rustc(&path));
+        }
+        // Not there unless it is needed: rust-analyzer then looks into the toolchain.
+        if std::env::var_os(std_source::VARIABLE).is_none() {
+            variables::set(std_source::VARIABLE, path.join(STD_SOURCE));
         }
         Ok(WorkDir {
             path,
@@ -248,10 +247,10 @@ impl Drop for WorkDir {
     }
 }
 
-/// The link to the compiler itself, in the folder of a kernel. Set as `RUSTC` for what the kernel
+/// What stands in for the compiler, in the folder of a kernel. Set as `RUSTC` for what the kernel
 /// starts, but for the user's own programs.
-pub fn true_rustc(folder: &Path) -> PathBuf {
-    folder.join(STAND_INS).join(cell_compile::TRUE_RUSTC)
+pub fn asked_rustc(folder: &Path) -> PathBuf {
+    folder.join(STAND_INS).join(answers::ASKED_RUSTC)
 }
 
 /// Where compiled dependencies are kept: `MEMTRACK_CACHE_DIR`, else `memtrack` in the user's cache

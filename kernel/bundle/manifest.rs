@@ -3,6 +3,7 @@
 use std::process::Command;
 
 use anyhow::{Context, Result, bail};
+use memtrack::probe::c_library::glibc_version;
 use serde::{Deserialize, Serialize};
 
 use super::pack::Member;
@@ -114,21 +115,9 @@ impl Origin {
             rustc: version.to_owned(),
             host: host.to_owned(),
             kernel: env!("CARGO_PKG_VERSION").to_owned(),
-            glibc: glibc(),
+            glibc: glibc_version(),
         })
     }
-}
-
-#[cfg(target_env = "gnu")]
-fn glibc() -> Option<String> {
-    // SAFETY: the text that is returned lives for ever.
-    let version = unsafe { std::ffi::CStr::from_ptr(libc::gnu_get_libc_version()) };
-    version.to_str().ok().map(str::to_owned)
-}
-
-#[cfg(not(target_env = "gnu"))]
-fn glibc() -> Option<String> {
-    None
 }
 
 #[cfg(test)]

@@ -8,6 +8,7 @@ use serde_json::{Map, Value, json};
 use sha2::{Digest, Sha256};
 use sysinfo::{CpuRefreshKind, MemoryRefreshKind, RefreshKind, System};
 
+use crate::probe::c_library::{glibc_version, kernel_log};
 use crate::probe::cgroup::CgroupProbe;
 use crate::probe::host::ProcessProbe;
 use crate::probe::tree::page_size;
@@ -188,18 +189,6 @@ fn malloc_settings(variables: impl Iterator<Item = (String, String)>) -> BTreeMa
         .collect()
 }
 
-#[cfg(all(target_os = "linux", target_env = "gnu"))]
-fn glibc_version() -> Option<String> {
-    // SAFETY: it returns a constant string that ends in a zero byte.
-    let version = unsafe { std::ffi::CStr::from_ptr(libc::gnu_get_libc_version()) };
-    version.to_str().ok().map(str::to_owned)
-}
-
-#[cfg(not(all(target_os = "linux", target_env = "gnu")))]
-fn glibc_version() -> Option<String> {
-    None
-}
-
 /// What betrays the runtime of a container.
 #[derive(Debug, Default)]
 struct Signs {
@@ -241,17 +230,6 @@ impl Signs {
             "none seen"
         }
     }
-}
-
-/// The kernel's log; gVisor shows a made-up one to anybody. `None` where it is not allowed.
-fn kernel_log() -> Option<String> {
-    const READ_ALL: libc::c_int = 3;
-    let mut text = vec![0u8; 16 * 1024];
-    let room = libc::c_int::try_from(text.len()).ok()?;
-    // SAFETY: the buffer is as long as said.
-    let length = unsafe { libc::klogctl(READ_ALL, text.as_mut_ptr().cast(), room) };
-    text.truncate(usize::try_from(length).ok()?);
-    Some(String::from_utf8_lossy(&text).into_owned())
 }
 
 /// Names that hypervisors give to the machine that they make up.

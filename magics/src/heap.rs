@@ -20,6 +20,11 @@
 //! since `free` is not told the request. A `realloc` counts as one call; the block that it moves
 //! away from is not counted twice.
 
+#![expect(
+    unsafe_code,
+    reason = "the counting side of the allocator, and what it asks of glibc"
+)]
+
 use std::cell::Cell;
 use std::ptr::null_mut;
 use std::sync::atomic::{AtomicBool, AtomicPtr, AtomicU32, Ordering::*};
@@ -65,7 +70,7 @@ static SIZE_IN_HEADER: AtomicBool = AtomicBool::new(false);
 #[inline]
 pub unsafe fn usable_size(block: *mut libc::c_void) -> usize {
     if SIZE_IN_HEADER.load(Relaxed) {
-        // SAFETY: by the caller's promise, and checked by `start_counting`.
+        // SAFETY: the caller's promise; and `start_counting` has seen that sizes are kept there.
         unsafe { size_in_header(block) }
     } else {
         // SAFETY: the caller's promise.
@@ -79,23 +84,45 @@ pub unsafe fn usable_size(block: *mut libc::c_void) -> usize {
 unsafe fn size_in_header(block: *mut libc::c_void) -> usize {
     const FLAGS: usize = 7;
     const IS_MAPPED: usize = 2;
-    // SAFETY: the caller's promise.
+    // SAFETY: a live block of glibc's lies behind the word with its size, aligned as that is.
     let word = unsafe { block.cast::<usize>().sub(1).read() };
     // A mapped block cannot use the word of the block after it: there is none.
     let headers = if word & IS_MAPPED != 0 { 2 } else { 1 };
     (word & !FLAGS).wrapping_sub(headers * size_of::<usize>())
 }
 
+/// Whether this process's `malloc` is glibc's own. Another may be preloaded or linked, and it may keep
+/// blocks with nothing mapped before them.
+fn is_glibcs() -> bool {
+    #[cfg(target_env = "gnu")]
+    {
+        let object_of = |function: *const libc::c_void| {
+            let mut info = std::mem::MaybeUninit::<libc::Dl_info>::uninit();
+            // SAFETY: any address may be asked for, and there is room for the answer.
+            let found = unsafe { libc::dladdr(function, info.as_mut_ptr()) } != 0;
+            // SAFETY: where something was found, all of it was written.
+            found.then(|| unsafe { info.assume_init() }.dli_fbase)
+        };
+        let c_library = object_of(libc::gnu_get_libc_version as *const libc::c_void);
+        c_library.is_some()
+            && object_of(libc::malloc_usable_size as *const libc::c_void) == c_library
+    }
+    #[cfg(not(target_env = "gnu"))]
+    false
+}
+
 /// Tries blocks of all kinds: tiny, ordinary, aligned, and mapped. Of the mapped ones only one that
 /// is too large for glibc to change its thresholds when it is freed.
 fn is_size_in_header() -> bool {
-    cfg!(target_pointer_width = "64")
+    is_glibcs()
+        && cfg!(target_pointer_width = "64")
         && [0, 1, 24, 25, 100, 1000, 5000, 100_000, 64 << 20]
             .into_iter()
             .flat_map(|bytes| [(16, bytes), (4096, bytes)])
             .all(|(alignment, bytes)| {
                 let mut block = std::ptr::null_mut();
-                // SAFETY: the block is made, looked at and freed here.
+                // SAFETY: the block is made here, is live while it is looked at, and is freed once. In
+                // glibc, which this is, a word lies before it.
                 unsafe {
                     if libc::posix_memalign(&mut block, alignment, bytes) != 0 || block.is_null() {
                         return false;
@@ -118,13 +145,15 @@ pub fn is_counting() -> bool {
 /// Call it once, before the first thread that should be counted.
 pub fn start_counting(page: &'static SharedPage) {
     let mut key: libc::pthread_key_t = 0;
-    // SAFETY: `thread_end` is a valid destructor for the life of the process.
+    // SAFETY: `key` is a place for the result; `thread_end` is a function of this program, which is
+    // never unloaded.
     if unsafe { libc::pthread_key_create(&mut key, Some(thread_end)) } == 0 {
         THREAD_END.store(key, Relaxed);
     }
-    // SAFETY: as above. A forked child must not count into its parent's page.
+    // A forked child must not count into its parent's page.
+    // SAFETY: `stop_counting` is never unloaded, and does what is allowed after a fork: it stores.
     unsafe { libc::pthread_atfork(None, None, Some(stop_counting)) };
-    SIZE_IN_HEADER.store(cfg!(target_env = "gnu") && is_size_in_header(), Relaxed);
+    SIZE_IN_HEADER.store(is_size_in_header(), Relaxed);
     page.heap.begin_with(in_use().unwrap_or(0));
     page.heap_counted.store(1, Relaxed);
     COUNTERS.store(std::ptr::from_ref(&page.heap).cast_mut(), Release);
@@ -163,13 +192,13 @@ pub fn resized(old: usize, new: usize) {
 
 #[inline]
 fn count(bytes: i64, allocations: u64, allocated: u64) {
-    // SAFETY: null, or the leaked page's counters.
+    // SAFETY: null, or what `start_counting` stored: counters that live for ever.
     let Some(counters) = (unsafe { COUNTERS.load(Relaxed).as_ref() }) else {
         return;
     };
     let slot = THREAD.get();
     if slot > IGNORED {
-        // SAFETY: no sentinel, so it points into the leaked page.
+        // SAFETY: what is no sentinel was stored by `first_call`: a slot of counters that live for ever.
         let slot = unsafe { &*slot };
         if allocations != 0 {
             slot.note(allocations, allocated);
@@ -205,7 +234,7 @@ fn first_call(counters: &'static HeapCounters) {
     if key != u32::MAX
         && let Some(slot) = counters.claim()
     {
-        // SAFETY: the key was made by `pthread_key_create`.
+        // SAFETY: the key was made by `pthread_key_create`, and any pointer may be kept under it.
         if unsafe { libc::pthread_setspecific(key, std::ptr::from_ref(slot).cast()) } == 0 {
             THREAD.set(slot);
         } else {
@@ -217,8 +246,8 @@ fn first_call(counters: &'static HeapCounters) {
 /// Runs as a thread ends. What the thread's later destructors free goes to the shared atomics.
 extern "C" fn thread_end(slot: *mut libc::c_void) {
     THREAD.set(SHARED);
-    // SAFETY: null after a fork, else the leaked page's counters; `slot` was stored by
-    // `first_call` and points into them.
+    // SAFETY: both are null, or of counters that live for ever: `start_counting` and `first_call` stored
+    // them.
     unsafe {
         if let (Some(counters), Some(slot)) = (
             COUNTERS.load(Relaxed).as_ref(),
@@ -246,7 +275,7 @@ pub fn held_from_system() -> Option<u64> {
 
 #[cfg(target_env = "gnu")]
 fn mallinfo() -> Option<libc::mallinfo2> {
-    // SAFETY: takes nothing, returns a plain struct.
+    // SAFETY: it takes nothing, and locks what it reads.
     Some(unsafe { libc::mallinfo2() })
 }
 
@@ -266,8 +295,21 @@ struct NoMallinfo {
 /// there was nothing to give back.
 pub fn trim() -> bool {
     #[cfg(target_env = "gnu")]
-    // SAFETY: only releases memory that is free.
+    // SAFETY: it releases free memory only, and locks the heap for that.
     return unsafe { libc::malloc_trim(0) } == 1;
     #[cfg(not(target_env = "gnu"))]
     return false;
+}
+
+#[cfg(test)]
+mod malloc_tests {
+    use super::*;
+
+    #[test]
+    fn another_malloc_is_not_taken_for_glibcs() {
+        // glibc's own figures stay at zero where another one is in use, such as a sanitizer's.
+        let in_use = in_use().unwrap_or(0);
+        assert_eq!(is_glibcs(), in_use > 0, "{in_use} bytes");
+        assert!(!is_glibcs() || is_size_in_header());
+    }
 }

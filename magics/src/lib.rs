@@ -16,6 +16,7 @@
 //! - [`environment`] and [`doctor`]: what this machine is and what it lets us measure;
 //!   [`cuda_toolkit`]: what of CUDA is installed.
 
+#![deny(unsafe_code)]
 #![warn(missing_docs)]
 
 pub mod archive;

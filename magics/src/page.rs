@@ -7,11 +7,16 @@
 //! Every field is an atomic: the two sides never share a lock. A value that could not be read is
 //! stored as [`UNKNOWN`].
 
+#![expect(unsafe_code, reason = "memory that two processes share")]
+
 use std::fs::File;
 use std::io;
-use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd};
 use std::sync::atomic::{AtomicI64, AtomicU32, AtomicU64, Ordering::*};
 use std::time::Duration;
+
+use rustix::fs::{MemfdFlags, memfd_create};
+use rustix::thread::futex;
 
 use crate::heap::HeapCounters;
 use crate::probe::cuda::GpuPage;
@@ -171,34 +176,23 @@ impl SharedPage {
     /// Waits up to `limit` for the worker to do something other than `phase`. May return sooner, and
     /// does for [`Self::wake_watchers`].
     pub fn wait_for_other(&self, phase: Phase, limit: Duration) {
-        let limit = libc::timespec {
-            tv_sec: limit.as_secs() as libc::time_t,
+        let limit = futex::Timespec {
+            tv_sec: limit.as_secs() as i64,
             tv_nsec: limit.subsec_nanos().into(),
         };
-        // SAFETY: both are valid for the call. The page lies in shared memory, so the futex is no
-        // private one. However the call ends, the caller looks again.
-        unsafe {
-            libc::syscall(
-                libc::SYS_futex,
-                &raw const self.phase,
-                libc::FUTEX_WAIT,
-                phase.number(),
-                &raw const limit,
-            )
-        };
+        // Not a private futex: the page lies in shared memory. However the call ends, the caller looks
+        // again.
+        let _ = futex::wait(
+            &self.phase,
+            futex::Flags::empty(),
+            phase.number(),
+            Some(&limit),
+        );
     }
 
     /// Ends every [`Self::wait_for_other`] that goes on now.
     pub fn wake_watchers(&self) {
-        // SAFETY: the address is valid, and nothing is read or written there.
-        unsafe {
-            libc::syscall(
-                libc::SYS_futex,
-                &raw const self.phase,
-                libc::FUTEX_WAKE,
-                i32::MAX,
-            )
-        };
+        let _ = futex::wake(&self.phase, futex::Flags::empty(), i32::MAX as u32);
     }
 
     /// How often the user's code was entered since the worker started.
@@ -244,7 +238,7 @@ pub fn monotonic_ns() -> u64 {
         tv_sec: 0,
         tv_nsec: 0,
     };
-    // SAFETY: `now` is a valid place for the result.
+    // SAFETY: `now` is a place for the result, for this call only. Every Linux has this clock.
     unsafe { libc::clock_gettime(libc::CLOCK_MONOTONIC, &mut now) };
     now.tv_sec as u64 * 1_000_000_000 + now.tv_nsec as u64
 }
@@ -255,9 +249,11 @@ pub struct PageMapping {
     file: File,
 }
 
-// SAFETY: the page consists of atomics only and stays mapped for the mapping's lifetime.
+// SAFETY: nothing in it belongs to a thread: memory stays mapped, and the file open, until this is
+// dropped, by whichever thread.
 unsafe impl Send for PageMapping {}
-// SAFETY: as above.
+// SAFETY: `&PageMapping` gives no more than `&SharedPage`, which is made of atomics, and a borrow of the
+// file's descriptor.
 unsafe impl Sync for PageMapping {}
 
 impl PageMapping {
@@ -266,13 +262,7 @@ impl PageMapping {
     /// # Errors
     /// Where the system refuses the memory.
     pub fn create() -> io::Result<PageMapping> {
-        // SAFETY: the name is a valid C string; the result is checked.
-        let fd = unsafe { libc::memfd_create(c"memtrack".as_ptr(), libc::MFD_CLOEXEC) };
-        if fd < 0 {
-            return Err(io::Error::last_os_error());
-        }
-        // SAFETY: `fd` was just made and has no other owner.
-        let file = File::from(unsafe { OwnedFd::from_raw_fd(fd) });
+        let file = File::from(memfd_create("memtrack", MemfdFlags::CLOEXEC)?);
         file.set_len(size_of::<SharedPage>() as u64)?;
         PageMapping::map(file)
     }
@@ -291,7 +281,8 @@ impl PageMapping {
     }
 
     fn map(file: File) -> io::Result<PageMapping> {
-        // SAFETY: a fresh mapping of a file that is as long as the page; checked below.
+        // SAFETY: where no address is asked for, the system takes one that is free, so no memory of ours
+        // is replaced.
         let address = unsafe {
             libc::mmap(
                 std::ptr::null_mut(),
@@ -313,7 +304,8 @@ impl PageMapping {
 
     /// The page.
     pub fn page(&self) -> &SharedPage {
-        // SAFETY: mapped, aligned to a page, zeroed at first; all-zero bytes are valid atomics.
+        // SAFETY: `map` has mapped as many bytes as this type has, at the border of a page, and only `drop`
+        // takes them away. All bytes are valid atomics, whatever another process writes.
         unsafe { &*self.address }
     }
 
@@ -323,8 +315,9 @@ impl PageMapping {
     /// As [`PageMapping::create`].
     pub fn copy(&self) -> io::Result<PageMapping> {
         let copy = PageMapping::create()?;
-        // SAFETY: two different mappings of this size. A worker that still writes can tear the
-        // copy between two values, never within one: all are aligned words.
+        // SAFETY: two mappings of this size, and `copy` is a new one, so they do not overlap. Where a
+        // worker still writes, the copy may have values of two moments: all are aligned words, which
+        // processors copy whole.
         unsafe { std::ptr::copy_nonoverlapping(self.address, copy.address, 1) };
         Ok(copy)
     }
@@ -332,7 +325,7 @@ impl PageMapping {
     /// Keeps the page mapped for the rest of the process's life.
     pub fn leak(self) -> &'static SharedPage {
         let mapping = std::mem::ManuallyDrop::new(self);
-        // SAFETY: never unmapped, as the destructor will not run.
+        // SAFETY: as in `page`; and it is never unmapped, as the destructor will not run.
         unsafe { &*mapping.address }
     }
 }
@@ -345,7 +338,8 @@ impl AsFd for PageMapping {
 
 impl Drop for PageMapping {
     fn drop(&mut self) {
-        // SAFETY: mapped by `map` with this size.
+        // SAFETY: `map` has mapped this size here, and all borrows of the page have ended with that of
+        // `self`.
         unsafe { libc::munmap(self.address.cast(), size_of::<SharedPage>()) };
     }
 }

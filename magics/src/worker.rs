@@ -7,8 +7,12 @@
 
 use std::sync::atomic::Ordering::Relaxed;
 
+use rustix::io::Errno;
+use rustix::process::{WaitId, WaitIdOptions, waitid};
+
 use crate::heap;
 use crate::page::{Phase, Readings, SharedPage, monotonic_ns, put};
+use crate::probe::c_library::usage;
 use crate::probe::cuda;
 use crate::probe::host::{ProcessMemory, ProcessProbe};
 use crate::probe::machine::SystemProbe;
@@ -152,25 +156,13 @@ fn put_process(into: &Readings, memory: &ProcessMemory) {
 /// `None` where the system does not tell.
 fn has_children() -> Option<bool> {
     // WNOWAIT leaves the end of a child to the user's code.
-    let flags = libc::WEXITED | libc::WNOHANG | libc::WNOWAIT | libc::__WALL;
-    // SAFETY: an all-zero `siginfo_t` is valid, and `waitid` writes into it.
-    let result = unsafe {
-        let mut info: libc::siginfo_t = std::mem::zeroed();
-        libc::waitid(libc::P_ALL, 0, &mut info, flags)
-    };
-    let error = std::io::Error::last_os_error().raw_os_error();
-    match (result, error) {
-        (0, _) => Some(true),
-        (_, Some(libc::ECHILD)) => Some(false),
-        _ => None,
-    }
-}
-
-fn usage(who: libc::c_int) -> Option<libc::rusage> {
-    // SAFETY: an all-zero `rusage` is valid, and `getrusage` writes into it.
-    unsafe {
-        let mut usage: libc::rusage = std::mem::zeroed();
-        (libc::getrusage(who, &mut usage) == 0).then_some(usage)
+    let mut flags = WaitIdOptions::EXITED | WaitIdOptions::NOHANG | WaitIdOptions::NOWAIT;
+    // Those too that do not tell their end by SIGCHLD; rustix has no name for it.
+    flags |= WaitIdOptions::from_bits_retain(libc::__WALL as u32);
+    match waitid(WaitId::All, flags) {
+        Ok(_) => Some(true),
+        Err(Errno::CHILD) => Some(false),
+        Err(_) => None,
     }
 }
 

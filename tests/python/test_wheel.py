@@ -10,6 +10,7 @@ import re
 import shutil
 import subprocess
 import sys
+import tomllib
 import urllib.request
 import zipfile
 
@@ -55,6 +56,23 @@ def test_the_wheel_holds_what_it_should():
     assert {entry + "kernel.json", entry + "logo-svg.svg", "memtrack/__init__.py"} <= names
     assert not [name for name in names if "__pycache__" in name]
     assert INSTALLED.read_bytes() == BINARY.read_bytes()
+
+
+def test_the_wheel_tells_what_the_kernel_is_made_of():
+    with zipfile.ZipFile(WHEEL) as wheel:
+        (name,) = (name for name in wheel.namelist() if name.endswith(".cyclonedx.json"))
+        bill = json.loads(wheel.read(name))
+    assert name.startswith("memtrack_kernel-0.1.0.dist-info/sboms/")
+    assert (bill["bomFormat"], bill["metadata"]["component"]["name"]) == ("CycloneDX", "memtrack-kernel")
+    named = {(component["name"], component["version"]) for component in bill["components"]}
+    with open(ROOT / "Cargo.lock", "rb") as file:
+        locked = {(package["name"], package["version"]) for package in tomllib.load(file)["package"]}
+    # All that is linked is locked; the lock file also has what other systems and the tests need.
+    assert named <= locked, named - locked
+    for package in ("evcxr", "zeromq", "nvml-wrapper", "memtrack"):
+        assert package in {name for name, _ in named}
+    without_license = [it["name"] for it in bill["components"] if not it.get("licenses")]
+    assert not without_license
 
 
 def test_jupyter_lists_the_kernel():

@@ -179,9 +179,9 @@ impl HeapCounters {
 
     pub(super) fn release(&self, slot: &Slot) {
         self.flush(slot);
-        let start = self.slots.as_ptr();
-        // SAFETY: `slot` came from `claim`, so both pointers are into `self.slots`.
-        let index = unsafe { std::ptr::from_ref(slot).offset_from(start) } as usize;
+        let Some(index) = self.slots.element_offset(slot) else {
+            return;
+        };
         self.used[index / 64].fetch_and(!(1 << (index % 64)), Release);
     }
 

@@ -1,5 +1,7 @@
 //! An allocator for programs that want their heap counted by [`crate::measure`].
 
+#![expect(unsafe_code, reason = "an allocator")]
+
 use std::alloc::{GlobalAlloc, Layout, System};
 
 use super::{allocated, freed, is_counting, resized, usable_size};
@@ -12,7 +14,8 @@ use super::{allocated, freed, is_counting, resized, usable_size};
 #[derive(Debug, Clone, Copy, Default)]
 pub struct CountingAllocator;
 
-// SAFETY: every call is the system allocator's own; the reports neither allocate nor panic.
+// SAFETY: every call is passed on to the system's allocator, and its answer is given back unchanged. The
+// reports neither allocate nor unwind.
 unsafe impl GlobalAlloc for CountingAllocator {
     unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
         // SAFETY: the caller's promise.
@@ -26,7 +29,7 @@ unsafe impl GlobalAlloc for CountingAllocator {
 
     unsafe fn dealloc(&self, block: *mut u8, layout: Layout) {
         if is_counting() {
-            // SAFETY: by the caller's promise a live block of the system's `malloc`.
+            // SAFETY: by the caller's promise a live block of ours, and those come from `malloc`.
             freed(unsafe { usable_size(block.cast()) });
         }
         // SAFETY: the caller's promise.
@@ -38,8 +41,8 @@ unsafe impl GlobalAlloc for CountingAllocator {
             // SAFETY: the caller's promise.
             return unsafe { System.realloc(block, layout, size) };
         }
-        // SAFETY: by the caller's promise a live block of the system's `malloc`; what comes back is
-        // null, with the old block as it was, or a live block in its place.
+        // SAFETY: the caller's promise, as for `dealloc`; the size is asked before the block is gone. What
+        // comes back is null, or a live block of `malloc`.
         unsafe {
             let old = usable_size(block.cast());
             let new = System.realloc(block, layout, size);

@@ -152,8 +152,7 @@ mod tests {
 
     #[test]
     fn an_uuid_survives_the_page() {
-        // SAFETY: all-zero bytes are valid atomics.
-        let page: GpuPage = unsafe { std::mem::zeroed() };
+        let page = GpuPage::default();
         page.clear();
         let uuid: [u8; 16] = std::array::from_fn(|index| index as u8 * 3 + 1);
         assert!(page.device(uuid).is_none());
@@ -164,8 +163,7 @@ mod tests {
 
     #[test]
     fn without_cuda_nothing_is_known_but_that() {
-        // SAFETY: as above.
-        let page: GpuPage = unsafe { std::mem::zeroed() };
+        let page = GpuPage::default();
         read_before(&page);
         read_after(&page);
         assert_eq!(Presence::of(&page.driver_before), Presence::Absent);

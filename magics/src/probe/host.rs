@@ -13,6 +13,7 @@ use std::io;
 use std::os::unix::fs::FileExt;
 use std::path::Path;
 
+use super::c_library::usage;
 use super::{KeptFile, ProbeError, number};
 use crate::record::Split;
 
@@ -158,11 +159,7 @@ impl ProcessProbe {
 /// It cannot be reset, so it tells a cell's peak only where the cell raised it. It is what is left
 /// on systems without `VmHWM`, such as gVisor.
 pub fn max_rss_self() -> Option<u64> {
-    // SAFETY: an all-zero `rusage` is valid, and `getrusage` writes into it.
-    let usage = unsafe {
-        let mut usage: libc::rusage = std::mem::zeroed();
-        (libc::getrusage(libc::RUSAGE_SELF, &mut usage) == 0).then_some(usage)?
-    };
+    let usage = usage(libc::RUSAGE_SELF)?;
     // In KiB on Linux. No process runs in none, so 0 means that the system does not keep it.
     let kib = u64::try_from(usage.ru_maxrss).ok()?;
     (kib > 0).then_some(kib * 1024)

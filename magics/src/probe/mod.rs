@@ -8,6 +8,7 @@
 //! Linux always has is absent, and gVisor's have fewer fields (its `status` has neither `Uid` nor
 //! `SigQ`: `pkg/sentry/fsimpl/proc/task_files.go` in google/gvisor).
 
+pub mod c_library;
 pub mod cgroup;
 pub mod cuda;
 pub mod host;

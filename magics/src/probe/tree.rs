@@ -214,11 +214,7 @@ pub fn resident_sum(pids: &[i32]) -> Option<u64> {
 /// Bytes of a page of memory.
 pub fn page_size() -> u64 {
     static SIZE: OnceLock<u64> = OnceLock::new();
-    *SIZE.get_or_init(|| {
-        // SAFETY: `sysconf` has no preconditions.
-        let size = unsafe { libc::sysconf(libc::_SC_PAGESIZE) };
-        u64::try_from(size).expect("POSIX requires _SC_PAGESIZE")
-    })
+    *SIZE.get_or_init(procfs::page_size)
 }
 
 fn pid_of(name: &OsStr) -> Option<i32> {
@@ -418,8 +414,8 @@ mod tests {
         }
         assert!(resident_sum(&[pid, grandchild]).unwrap() > resident(pid).unwrap());
 
-        // SAFETY: the process is this test's own.
-        unsafe { libc::kill(grandchild, libc::SIGKILL) };
+        let grandchild = rustix::process::Pid::from_raw(grandchild).unwrap();
+        rustix::process::kill_process(grandchild, rustix::process::Signal::KILL).unwrap();
         shell.wait().unwrap();
         assert_eq!(resident(pid), None);
         assert_eq!(resident_sum(&[pid]), None);

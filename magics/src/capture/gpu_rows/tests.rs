@@ -14,8 +14,7 @@ struct Scene {
 
 impl Scene {
     fn new() -> Scene {
-        // SAFETY: all-zero bytes are valid atomics.
-        let page: Box<GpuPage> = Box::new(unsafe { std::mem::zeroed() });
+        let page = Box::<GpuPage>::default();
         page.clear();
         page.driver_before.store(2, Relaxed);
         page.driver_after.store(2, Relaxed);

@@ -1,6 +1,8 @@
 //! The few functions of CUDA's driver that are asked, found among the libraries that the user's code
 //! has loaded.
 
+#![expect(unsafe_code, reason = "functions of C: the loader's and the driver's")]
+
 use std::ffi::{CStr, c_int, c_uint, c_void};
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicBool, Ordering::*};
@@ -32,21 +34,23 @@ pub(super) fn look_at_libraries(matches: &dyn Fn(&str) -> bool) -> (bool, u64) {
         _: usize,
         data: *mut c_void,
     ) -> c_int {
-        // SAFETY: both pointers are valid for the call: the loader's own, and ours from below.
-        let (name, wanted) = unsafe { ((*info).dlpi_name, &mut *data.cast::<Matches>()) };
-        // SAFETY: as above.
-        wanted.2 = unsafe { (*info).dlpi_subs };
+        // SAFETY: the loader gives a description that is valid for this call, and as `data` what it was
+        // given below: a `Matches` that nobody else uses until all calls are over.
+        let (info, wanted) = unsafe { (&*info, &mut *data.cast::<Matches>()) };
+        wanted.2 = info.dlpi_subs;
+        let name = info.dlpi_name;
         if name.is_null() {
             return 0;
         }
-        // SAFETY: the loader's names end in a zero byte.
+        // SAFETY: the loader's names end in a zero byte, and stay for this call: it holds its lock.
         let path = unsafe { CStr::from_ptr(name) }.to_bytes();
         let file = path.rsplit(|byte| *byte == b'/').next().unwrap_or(path);
         wanted.1 = std::str::from_utf8(file).is_ok_and(wanted.0);
         c_int::from(wanted.1)
     }
     let mut wanted: Matches = (matches, false, 0);
-    // SAFETY: `visit` has the type that is asked for and does not outlive the call.
+    // SAFETY: `visit` is called during this call only, with the address of `wanted`, which it takes for
+    // what it is. It does not unwind.
     unsafe { libc::dl_iterate_phdr(Some(visit), (&raw mut wanted).cast()) };
     (wanted.1, wanted.2)
 }
@@ -100,11 +104,11 @@ impl Driver {
     fn find() -> Option<Driver> {
         // glibc and musl; libloading has no name for it.
         const RTLD_NOLOAD: c_int = libc::RTLD_NOLOAD;
-        // SAFETY: the library is loaded already, so none of its code runs.
-        let library = unsafe { Library::open(Some("libcuda.so.1"), RTLD_NOW | RTLD_NOLOAD) }
-            .or_else(|_| unsafe { Library::open(Some("libcuda.so"), RTLD_NOW | RTLD_NOLOAD) })
-            .ok()?;
-        // SAFETY: the types are those of cuda.h.
+        // SAFETY: with this flag nothing is loaded, so no code of a library runs.
+        let open = |name| unsafe { Library::open(Some(name), RTLD_NOW | RTLD_NOLOAD) };
+        let library = open("libcuda.so.1").or_else(|_| open("libcuda.so")).ok()?;
+        // SAFETY: under these names a library of this name has the functions of cuda.h, whose types these
+        // are; and it stays loaded, see below.
         let driver = unsafe {
             Driver {
                 device_count: *library.get(b"cuDeviceGetCount\0").ok()?,
@@ -129,12 +133,12 @@ impl Driver {
     /// CUDA's devices; none before the user's code has called `cuInit`.
     pub(super) fn devices(&self) -> impl Iterator<Item = (usize, CuDevice)> {
         let mut count = 0;
-        // SAFETY: a valid place for the answer.
+        // SAFETY: `count` is a place for the answer.
         let result = unsafe { (self.device_count)(&mut count) };
         let count = if result == SUCCESS { count.max(0) } else { 0 };
         (0..DEVICES.min(count as usize)).filter_map(move |ordinal| {
             let mut device = 0;
-            // SAFETY: as above.
+            // SAFETY: `device` is a place for the answer, and any number may be asked for.
             let result = unsafe { (self.device)(&mut device, ordinal as c_int) };
             (result == SUCCESS).then_some((ordinal, device))
         })
@@ -144,7 +148,7 @@ impl Driver {
     pub(super) fn current_context(&self) -> u64 {
         let mut id = 0;
         match self.context_id {
-            // SAFETY: no context means the current one; a valid place for the answer.
+            // SAFETY: no context means the current one; `id` is a place for the answer.
             Some(of) if unsafe { of(std::ptr::null_mut(), &mut id) } == SUCCESS => id,
             _ => 0,
         }
@@ -152,14 +156,14 @@ impl Driver {
 
     pub(super) fn uuid(&self, device: CuDevice) -> Option<[u8; 16]> {
         let mut uuid = [0; 16];
-        // SAFETY: CUDA's `CUuuid` is 16 bytes.
+        // SAFETY: a `CUuuid` of CUDA's is 16 bytes, and `uuid` has room for them.
         (unsafe { (self.device_uuid)(&mut uuid, device) } == SUCCESS).then_some(uuid)
     }
 
     /// Whether the device's primary context is active, or the driver's error.
     fn context_is_active(&self, device: CuDevice) -> Result<bool, CuResult> {
         let (mut flags, mut active) = (0, 0);
-        // SAFETY: valid places for the answers.
+        // SAFETY: `flags` and `active` are places for the answers.
         match unsafe { (self.context_state)(device, &mut flags, &mut active) } {
             SUCCESS => Ok(active != 0),
             error => Err(error),
@@ -199,7 +203,7 @@ impl Driver {
     pub(super) fn pool_of(&self, device: CuDevice) -> Result<Pool, CuResult> {
         let functions = self.pool.ok_or(NO_FUNCTION)?;
         let mut handle = std::ptr::null_mut();
-        // SAFETY: a valid place for the answer.
+        // SAFETY: `handle` is a place for the answer.
         match unsafe { (functions.of_device)(&mut handle, device) } {
             SUCCESS => Ok(Pool {
                 functions,
@@ -213,9 +217,9 @@ impl Driver {
 
 impl PoolFunctions {
     /// # Safety
-    /// `library` must be NVIDIA's libcuda.
+    /// `library` must be NVIDIA's libcuda, and stay loaded as long as the functions are used.
     unsafe fn find(library: &Library) -> Option<PoolFunctions> {
-        // SAFETY: the types are those of cuda.h.
+        // SAFETY: the caller's promise: these are the types of cuda.h.
         unsafe {
             Some(PoolFunctions {
                 // The pool that `cuMemAllocAsync` takes from: the device's present one.
@@ -258,7 +262,7 @@ fn stop_at_exit() {
         }
     }
     static REGISTERED: std::sync::Once = std::sync::Once::new();
-    // SAFETY: the handler is a function without arguments that does not unwind.
+    // SAFETY: `stop` does not unwind, and its code is there until the end: this library is never unloaded.
     REGISTERED.call_once(|| unsafe {
         libc::atexit(stop);
     });
@@ -273,7 +277,8 @@ pub(super) struct Pool {
 impl Pool {
     fn get(&self, attribute: c_uint) -> Option<u64> {
         let mut value = 0u64;
-        // SAFETY: the four attributes that are asked are `cuuint64_t`.
+        // SAFETY: the four attributes that are asked are `cuuint64_t`, for which `value` has room. The pool
+        // was the device's a moment ago; of one that is gone, CUDA says so.
         let result =
             unsafe { (self.functions.get)(self.handle, attribute, (&raw mut value).cast()) };
         if result != SUCCESS {
@@ -286,7 +291,7 @@ impl Pool {
     pub(super) fn reset_marks(&self) -> bool {
         [USED_MEM_HIGH, RESERVED_MEM_HIGH].iter().all(|attribute| {
             let mut zero = 0u64;
-            // SAFETY: as in `get`; zero is the one value that a mark can be set to.
+            // SAFETY: as in `get`; `zero` is read, and is the one value that a mark can be set to.
             let result =
                 unsafe { (self.functions.set)(self.handle, *attribute, (&raw mut zero).cast()) };
             result == SUCCESS

@@ -9,6 +9,7 @@ use crate::page::{known, put};
 pub const DEVICES: usize = 16;
 
 /// What the worker knows of its own use of GPUs; part of the shared page.
+#[derive(Default)]
 #[repr(C)]
 pub struct GpuPage {
     /// Whether a library of NVIDIA's driver was in the process before the user's code.
@@ -28,6 +29,7 @@ pub struct GpuPage {
 }
 
 /// One device, as CUDA numbers them.
+#[derive(Default)]
 #[repr(C)]
 pub struct DevicePage {
     uuid: [AtomicU64; 2],
@@ -48,6 +50,7 @@ pub struct DevicePage {
 }
 
 /// The pool of one device at one time. Sizes in bytes.
+#[derive(Default)]
 #[repr(C)]
 pub struct PoolPage {
     context: AtomicU32,
