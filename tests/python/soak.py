@@ -10,14 +10,18 @@ import pathlib
 import random
 import signal
 import statistics
+import subprocess
 import sys
 import tempfile
 import threading
 import time
 
+import nbformat
 import zmq
+from nbformat.v4 import new_code_cell, new_notebook
 
-from kernel_session import MiB, Session
+import strangers
+from kernel_session import BINARY, RECORD, MiB, Record, Session
 from processes import descendants, is_alive, resident
 
 # A cell that takes longer than this to begin has been held up.
@@ -27,8 +31,9 @@ HELD_UP = 60
 class Soak:
     """What has been done so far, and the session that lives through it."""
 
-    def __init__(self, seed):
-        self.random = random.Random(seed)
+    def __init__(self, seed, long):
+        """`long`: with as much load as is promised, and not only as a test has time for."""
+        self.random, self.long = random.Random(seed), long
         self.counts = {}
         self.figures = {}
         self.kept = Session()
@@ -97,31 +102,62 @@ class Soak:
         self.count("MB of output", megabytes)
         self.note("output", megabytes / (time.monotonic() - start), "MB/s")
 
-    def completions(self, times=200):
-        """Questions while a cell runs are answered, and the cell does not notice."""
-        cell = self.kept.begin(
-            'for step in 0..20 { println!("{step}"); std::thread::sleep(std::time::Duration::from_millis(50)); }'
-        )
-        cell.wait_for_stdout("0\n")
-        sent = [self.kept.client.complete("number.", 7) for _ in range(times)]
-        sent += [self.kept.client.is_complete("fn f() {") for _ in range(times)]
-        replies = {}
-        while len(replies) < len(sent):
-            message = self.kept.client.get_shell_msg(timeout=HELD_UP)
-            replies[message["parent_header"]["msg_id"]] = message
-            # The reply to the cell itself is among them.
-            self.kept_reply(cell, message)
-            replies.pop(cell.msg_id, None)
-        assert set(replies) == set(sent)
-        while not cell.idle:
-            cell.take(time.monotonic() + HELD_UP)
-        assert cell.result.stdout.split() == [str(step) for step in range(20)]
-        self.count("questions while a cell ran", len(sent))
+    def completions(self):
+        """Questions while a cell runs are answered, ten at a time, and the cell does not notice."""
+        # Every eleventh is not for a completion.
+        times = 2200 if self.long else 330
+        client = self.kept.client
+        with tempfile.NamedTemporaryFile() as file:
+            cell = self.kept.begin(
+                f'let mut step = 0; while std::path::Path::new("{file.name}").exists() '
+                '{ println!("{step}"); step += 1; std::thread::sleep(std::time::Duration::from_millis(50)); }'
+            )
+            cell.wait_for_stdout("0\n")
+            sent, asked = {}, 0
+            while asked < times or sent:
+                while asked < times and len(sent) < 10:
+                    # Magics are completed; of Rust evcxr can tell only between cells, so nothing is said at once.
+                    code = self.random.choice(["number.", "surv", "String::new().", "%memt"])
+                    question = client.is_complete(code) if asked % 11 == 10 else client.complete(code, len(code))
+                    sent[question] = (time.monotonic(), code)
+                    asked += 1
+                message = client.get_shell_msg(timeout=HELD_UP)
+                since, code = sent.pop(message["parent_header"]["msg_id"])
+                assert message["content"]["status"] != "error", message
+                if "matches" in message["content"] and code == "%memt":
+                    assert message["content"]["matches"], f"nothing completes {code}"
+                self.note("answer to a question while a cell ran", (time.monotonic() - since) * 1000, "ms")
+        result = cell.finish(HELD_UP)
+        steps = result.stdout.split()
+        assert steps == [str(step) for step in range(len(steps))]
+        self.count("questions while a cell ran", times)
 
-    @staticmethod
-    def kept_reply(cell, message):
-        if message["parent_header"]["msg_id"] == cell.msg_id:
-            assert message["content"]["status"] == "ok", message
+    def long_notebook(self):
+        """A notebook of tracked cells, executed by the binary alone: each cell has its table."""
+        cells = 300 if self.long else 60
+        code = "%memtrack\n{{ let block = vec![{0}u8; {0} << 12]; std::hint::black_box(&block); }}"
+        notebook = new_notebook(cells=[new_code_cell(code.format(number % 200 + 1)) for number in range(cells)])
+        with tempfile.TemporaryDirectory() as folder:
+            source, output = pathlib.Path(folder, "in.ipynb"), pathlib.Path(folder, "out.ipynb")
+            nbformat.write(notebook, source)
+            start = time.monotonic()
+            subprocess.run([BINARY, "run", source, "--output", output], check=True, stdout=subprocess.DEVNULL)
+            self.note(f"a notebook of {cells} tracked cells", time.monotonic() - start, "s")
+            executed = nbformat.read(output, as_version=4)
+        nbformat.validate(executed)
+        kernel = []
+        for number, cell in enumerate(executed.cells):
+            assert cell.execution_count == number + 1
+            (table,) = [it for it in cell.outputs if it.output_type == "display_data"]
+            record = Record(table.data[RECORD])
+            assert record.status == "ok" and record.rise("heap") >= (number % 200 + 1) << 12
+            assert "heap" in table.data["text/plain"] and "<table" in table.data["text/html"]
+            kernel.append(record.json["overhead"]["kernel_rss"] / MiB)
+        self.note(f"kernel at the end of a notebook of {cells} tracked cells", kernel[-1], "MiB")
+        # The first ones still have it load what every cell needs.
+        growth = (kernel[-1] - kernel[cells // 3]) / (cells - cells // 3) * 1024
+        assert growth < 150, f"the kernel grew by {growth:.0f} KiB a cell: {kernel}"
+        self.count("cells of long notebooks", cells)
 
     def kernels_side_by_side(self, kernels=8, cells=4):
         """Sessions at once, all on one cache."""
@@ -164,6 +200,16 @@ class Soak:
         assert time.monotonic() - start < 30
         self.note("growth beside a client that does not read", (resident(kernel) - before) / MiB, "MiB")
         self.count("clients that do not read")
+
+    def strangers(self, times=200, idle=200):
+        """Others reach the ports: what they send is dropped, and what they took is given back."""
+        counts, growth = strangers.visit(self.kept, self.random, times, idle)
+        # The one cell that was replayed ran once.
+        self.number += 1
+        for what, count in counts.items():
+            self.count(what, count)
+        assert growth < 100, f"the kernel grew by {growth:.0f} MiB"
+        self.note("growth beside strangers", growth, "MiB")
 
     # --- faults
 
@@ -267,14 +313,22 @@ def told_by(result):
     return result.error if result.status == "error" else result.stderr
 
 
-LOAD = ["tracked_cells", "output", "completions", "kernels_side_by_side", "subscriber_that_does_not_read"]
+LOAD = [
+    "tracked_cells",
+    "output",
+    "completions",
+    "long_notebook",
+    "kernels_side_by_side",
+    "subscriber_that_does_not_read",
+    "strangers",
+]
 FAULTS = ["child_killed", "interrupted", "compiler_killed", "panics_and_errors", "kernel_killed"]
 
 
 def run(minutes, seed, say=print):
     """Every scenario once, then in random order until the time is over. Gives what was done."""
     end = time.monotonic() + minutes * 60
-    soak = Soak(seed)
+    soak = Soak(seed, long=minutes > 0)
     queue = [*LOAD, *FAULTS]
     try:
         while queue or time.monotonic() < end:

@@ -16,24 +16,36 @@ import pytest
 from jupyter_client import KernelManager
 
 from kernel_session import KERNEL, MiB, Session
-from processes import descendants
+from processes import descendants, is_alive
 
 C = """unsafe extern "C" {
     fn fork() -> i32; fn daemon(nochdir: i32, noclose: i32) -> i32; fn close(fd: i32) -> i32;
     fn dup2(old: i32, new: i32) -> i32; fn signal(number: i32, handler: usize) -> usize;
+    fn kill(process: i32, signal: i32) -> i32;
     fn setrlimit(resource: i32, limit: *const [u64; 2]) -> i32;
 }
 """
 
 
 @pytest.fixture
-def session():
-    """A session with a function, a variable and the C functions that the faults need."""
-    with Session() as kernel:
+def session(tmp_path):
+    """A session with a function, a variable and the C functions that the faults need.
+
+    Whatever happened: when the kernel has ended, it has left no folder and no process behind.
+    """
+    folders = tmp_path / "folders"
+    folders.mkdir()
+    with Session(env={"TMPDIR": str(folders)}) as kernel:
         kernel.ok(C)
         kernel.ok("fn kept() -> i32 { 42 }")
         kernel.ok("let earlier = vec![7u8; 10];")
         yield kernel
+        processes = descendants(kernel.manager.provisioner.pid)
+    assert not list(folders.glob("memtrack-*"))
+    deadline = time.monotonic() + 20
+    while left := [process for process in processes if is_alive(process)]:
+        assert time.monotonic() < deadline, f"left behind: {left}"
+        time.sleep(0.05)
 
 
 def value(kernel, code):
@@ -64,6 +76,8 @@ SURVIVED = {
     " unsafe { dup2(null.as_raw_fd(), 0) };",
     "it forks, and both go on": "let process = std::process::id(); let child = unsafe { fork() };",
     "all signals are ignored": "for number in 1..32 { unsafe { signal(number, 1) }; }",
+    "all signals have handlers of its own": 'extern "C" fn own(_: i32) {}\n'
+    "for number in 1..32 { unsafe { signal(number, own as *const () as usize) }; }",
     "the working folder is another": 'std::env::set_current_dir("/").unwrap();',
     "the environment is emptied": "for (name, _) in std::env::vars() { unsafe { std::env::remove_var(name) }; }",
     "no process may be started": "unsafe { setrlimit(6, &[0, 0]) };",
@@ -76,7 +90,7 @@ SURVIVED = {
     "threads without end": "let mut threads = 0;\nwhile threads < 1000 && std::thread::Builder::new().stack_size(16384)"
     ".spawn(|| loop { std::thread::park() }).is_ok() { threads += 1; }",
     "a thread panics": 'let ended = std::thread::spawn(|| panic!("in a thread")).join().is_err();',
-    "a process is left behind": 'std::process::Command::new("setsid").args(["sleep", "5"]).spawn().unwrap();',
+    "a process is left behind": 'std::process::Command::new("setsid").args(["sleep", "2"]).spawn().unwrap();',
 }
 
 
@@ -158,6 +172,38 @@ def test_it_is_killed_at_any_moment(session, delay):
         else:
             assert result.record.status == "killed" and "SIGKILL" in result.error, result.error
         assert_works(session, variable=False)
+
+
+def test_it_is_killed_while_memory_is_read(session):
+    """After the code, and before that of the next cell: by a thread that the cell leaves behind."""
+    for microseconds in range(0, 4000, 200):
+        result = session.execute(
+            "%memtrack\nlet lost = vec![1u8; 1 << 20];\n"
+            f"std::thread::spawn(|| {{ std::thread::sleep(std::time::Duration::from_micros({microseconds}));"
+            " unsafe { kill(std::process::id() as i32, 9) } });"
+        )
+        # The cell itself is over, or is not: either is told.
+        assert result.record.status == ("ok" if result.status == "ok" else "killed")
+        if result.status == "ok":
+            result = session.execute("%memtrack\nkept()")
+            assert "lost" in result.record.lost, result.describe()
+        told = result.error if result.status == "error" else result.stderr
+        assert "SIGKILL" in told, result.describe()
+        assert value(session, "kept()") == ["42"]
+    assert_works(session, variable=False)
+
+
+def test_a_client_without_iopub_gets_its_replies(session):
+    """Nobody reads what cells print."""
+    session.client.iopub_channel.stop()
+    for code in ('for line in 0..100_000 { println!("{line:>99}"); }', "%memtrack\nkept()"):
+        message = session.client.execute(code)
+        assert session.request(message)["status"] == "ok"
+    session.client.stop_channels()
+    session.client = session.manager.client()
+    session.client.start_channels()
+    session.client.wait_for_ready(timeout=60)
+    assert_works(session)
 
 
 def folder_of(kernel):

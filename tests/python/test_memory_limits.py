@@ -79,6 +79,20 @@ def test_a_kill_for_memory_is_explained(container, magic):
     container.ok("20 + 22")
 
 
+def test_a_container_of_512_mib_is_enough_to_be_told():
+    group = MemoryGroup(512 * MiB)
+    try:
+        with Session(group=group) as session:
+            session.ok("fn kept() -> i32 { 42 }\nlet earlier = 5;")
+            result = session.execute(f"%memtrack\n{fill(600 * MiB)}")
+            assert "for lack of memory (SIGKILL)" in result.error and "is 512 MiB" in result.error
+            assert result.record.status == "killed" and result.record.lost == ["earlier"]
+            result = session.ok(f"%memtrack\n{fill(20 * MiB)} drop(block); kept()")
+            assert result.results[0]["text/plain"] == "42" and result.record.rise("heap") >= 20 * MiB
+    finally:
+        group.remove()
+
+
 def test_a_child_that_is_killed_is_not_the_cell(container):
     result = container.ok(
         '%memtrack\nlet ended = std::process::Command::new("python3").args(["-c", '
