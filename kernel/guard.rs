@@ -3,20 +3,30 @@
 //! signature can be checked, and has no limit: nine bytes from anyone who reaches the port would
 //! end the process. So it listens inside the kernel's own folder, and what comes from outside
 //! passes through here; nothing is changed on the way.
+//!
+//! Connections take descriptors, three each, and a kernel without any can run no cell: those that say
+//! nothing are dropped, and only so many are open at once. The rest wait in the system's queue.
 
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use anyhow::{Context, Result};
 use jupyter_protocol::ConnectionInfo;
 use jupyter_protocol::connection_info::Transport;
+use nix::sys::resource::{Resource, getrlimit};
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::net::{TcpListener, UnixListener, UnixStream};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::time::timeout;
 
 /// Bytes of one message, all its frames together.
 const MESSAGE_LIMIT: u64 = 128 << 20;
 
 /// A client may take no byte for this long.
 const STALL_LIMIT: std::time::Duration = std::time::Duration::from_secs(10);
+
+/// How long a client may take to greet.
+const GREETING_LIMIT: std::time::Duration = std::time::Duration::from_secs(10);
 
 /// ZMTP's greeting, before the first frame.
 const GREETING: u64 = 64;
@@ -35,6 +45,7 @@ pub fn inside(info: &ConnectionInfo, folder: &Path) -> ConnectionInfo {
 /// # Errors
 /// Where an address cannot be bound.
 pub async fn listen(outside: &ConnectionInfo, inside: &ConnectionInfo) -> Result<()> {
+    let room = Arc::new(Semaphore::new(most_connections()));
     for (channel, port) in [
         ("shell", outside.shell_port),
         ("control", outside.control_port),
@@ -42,6 +53,7 @@ pub async fn listen(outside: &ConnectionInfo, inside: &ConnectionInfo) -> Result
         ("iopub", outside.iopub_port),
         ("heartbeat", outside.hb_port),
     ] {
+        let room = Arc::clone(&room);
         let target = PathBuf::from(format!("{}-{port}", inside.ip));
         match outside.transport {
             Transport::TCP => {
@@ -51,9 +63,10 @@ pub async fn listen(outside: &ConnectionInfo, inside: &ConnectionInfo) -> Result
                 })?;
                 tokio::spawn(async move {
                     loop {
+                        let place = Arc::clone(&room).acquire_owned().await;
                         if let Ok((stream, _)) = listener.accept().await {
                             let _ = stream.set_nodelay(true);
-                            tokio::spawn(pass(stream, target.clone(), channel));
+                            tokio::spawn(pass(stream, target.clone(), channel, place.ok()));
                         } else {
                             pause().await;
                         }
@@ -68,8 +81,9 @@ pub async fn listen(outside: &ConnectionInfo, inside: &ConnectionInfo) -> Result
                     .with_context(|| format!("{channel} cannot be bound to {path}"))?;
                 tokio::spawn(async move {
                     loop {
+                        let place = Arc::clone(&room).acquire_owned().await;
                         if let Ok((stream, _)) = listener.accept().await {
-                            tokio::spawn(pass(stream, target.clone(), channel));
+                            tokio::spawn(pass(stream, target.clone(), channel, place.ok()));
                         } else {
                             pause().await;
                         }
@@ -101,10 +115,26 @@ async fn pause() {
     tokio::time::sleep(std::time::Duration::from_millis(50)).await;
 }
 
-async fn pass<S>(outside: S, target: PathBuf, channel: &'static str)
-where
+/// How many connections may be open at once: they take three fifths of the descriptors at most.
+fn most_connections() -> usize {
+    let (descriptors, _) = getrlimit(Resource::RLIMIT_NOFILE).unwrap_or((1024, 1024));
+    usize::try_from(descriptors / 5).map_or(Semaphore::MAX_PERMITS, |most| most.clamp(20, 10_000))
+}
+
+/// `_place` is given back at the end.
+async fn pass<S>(
+    mut outside: S,
+    target: PathBuf,
+    channel: &'static str,
+    _place: Option<OwnedSemaphorePermit>,
+) where
     S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
 {
+    // All clients speak first.
+    let mut first = [0; GREETING as usize];
+    let Ok(Ok(length @ 1..)) = timeout(GREETING_LIMIT, outside.read(&mut first)).await else {
+        return;
+    };
     let inside = match UnixStream::connect(&target).await {
         Ok(inside) => inside,
         Err(error) => {
@@ -115,7 +145,7 @@ where
     let (from_outside, to_outside) = tokio::io::split(outside);
     let (from_inside, to_inside) = inside.into_split();
     tokio::select! {
-        result = pass_checked(from_outside, to_inside) => {
+        result = pass_checked(&first[..length], from_outside, to_inside) => {
             if let Err(error) = result {
                 eprintln!("memtrack-kernel: a connection to {channel} was dropped: {error}");
             }
@@ -133,7 +163,7 @@ async fn pass_back(
 ) {
     let mut buffer = vec![0; 64 * 1024];
     while let Ok(length @ 1..) = from.read(&mut buffer).await {
-        match tokio::time::timeout(STALL_LIMIT, to.write_all(&buffer[..length])).await {
+        match timeout(STALL_LIMIT, to.write_all(&buffer[..length])).await {
             Ok(Ok(())) => {}
             Ok(Err(_)) => return,
             Err(_) => {
@@ -145,13 +175,19 @@ async fn pass_back(
 }
 
 async fn pass_checked(
+    first: &[u8],
     mut from: impl AsyncRead + Unpin,
     mut to: impl AsyncWrite + Unpin,
 ) -> std::io::Result<()> {
-    let mut buffer = vec![0; 64 * 1024];
     let mut frames = Frames::default();
+    frames.check(first)?;
+    to.write_all(first).await?;
+    let mut buffer = vec![0; 64 * 1024];
     loop {
-        let length = from.read(&mut buffer).await?;
+        let length = match frames.greeted() {
+            true => from.read(&mut buffer).await?,
+            false => timeout(GREETING_LIMIT, from.read(&mut buffer)).await??,
+        };
         if length == 0 {
             return Ok(());
         }
@@ -168,6 +204,8 @@ pub struct Frames {
     header: Vec<u8>,
     /// Bytes of the message that is not complete yet.
     message: u64,
+    /// Frames whose header has come.
+    count: u64,
 }
 
 impl Default for Frames {
@@ -176,11 +214,17 @@ impl Default for Frames {
             skip: GREETING,
             header: Vec::with_capacity(9),
             message: 0,
+            count: 0,
         }
     }
 }
 
 impl Frames {
+    /// Whether the greeting has come, and the first frame after it.
+    fn greeted(&self) -> bool {
+        self.count > 0
+    }
+
     /// Follows the next bytes of the connection, in pieces of any size.
     ///
     /// # Errors
@@ -210,6 +254,7 @@ impl Frames {
             _ => return Ok(()),
         };
         self.header.clear();
+        self.count += 1;
         self.message = self.message.saturating_add(length);
         if self.message > MESSAGE_LIMIT {
             return Err(std::io::Error::other(format!(

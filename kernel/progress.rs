@@ -75,9 +75,6 @@ impl Progress {
     ///
     /// # Errors
     /// Where the socket cannot be made.
-    ///
-    /// # Panics
-    /// As [`variables::set`].
     pub fn open(work_dir: &Path) -> Result<UnixDatagram> {
         let path = work_dir.join("progress");
         let socket = UnixDatagram::bind(&path)

@@ -137,9 +137,6 @@ impl Toolchain {
 }
 
 /// Lets what this process starts find rustup's programs, also those that are installed later.
-///
-/// # Panics
-/// As [`variables::set`].
 pub fn extend_path() {
     variables::set("PATH", search_path());
 }

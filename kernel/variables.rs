@@ -4,49 +4,35 @@
 #![expect(unsafe_code, reason = "std::env::set_var")]
 
 use std::ffi::OsStr;
-use std::time::Duration;
+use std::sync::Once;
 
-/// Sets a variable.
-///
-/// # Panics
-/// Where another thread runs.
+/// Sets a variable. Call it before the first thread.
 pub fn set(name: &str, value: impl AsRef<OsStr>) {
-    assert_only_thread();
-    // SAFETY: no other thread is there to read the environment meanwhile.
+    tell_of_threads();
+    // SAFETY: this program has one thread. One of a preloaded library would have to read the environment
+    // just now; that there are such has been told.
     unsafe { std::env::set_var(name, value) };
 }
 
-/// Removes a variable.
-///
-/// # Panics
-/// Where another thread runs.
+/// Removes a variable. Call it before the first thread.
 pub fn remove(name: &str) {
-    assert_only_thread();
+    tell_of_threads();
     // SAFETY: as in `set`.
     unsafe { std::env::remove_var(name) };
 }
 
-fn assert_only_thread() {
-    // Where there is no /proc, nothing can be measured either, and the order in `main` must do.
-    let threads = || std::fs::read_dir("/proc/self/task").map_or(1, Iterator::count);
-    // A thread that was waited for may be listed a moment longer.
-    for _ in 0..100 {
-        if threads() == 1 {
-            return;
+/// Says once that other threads run. To refuse would keep those from working who preload a library that
+/// starts some, such as an allocator or a profiler.
+fn tell_of_threads() {
+    static ONCE: Once = Once::new();
+    ONCE.call_once(|| {
+        // Where there is no /proc, nothing can be measured either, and the order in `main` must do.
+        let threads = std::fs::read_dir("/proc/self/task").map_or(1, Iterator::count);
+        if threads > 1 {
+            eprintln!(
+                "memtrack-kernel: other threads run before this program has started any: should a \
+                 preloaded library read the environment now, it may crash"
+            );
         }
-        std::thread::sleep(Duration::from_millis(1));
-    }
-    panic!("the environment is changed while other threads run");
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    #[should_panic = "other threads run"]
-    fn a_variable_is_not_set_beside_another_thread() {
-        std::thread::spawn(|| std::thread::sleep(Duration::from_secs(10)));
-        set("MEMTRACK_TEST_OF_VARIABLES", "1");
-    }
+    });
 }

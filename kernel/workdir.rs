@@ -57,9 +57,6 @@ impl WorkDir {
     ///
     /// # Errors
     /// Where no folder can be made.
-    ///
-    /// # Panics
-    /// As [`variables::set`].
     pub fn create() -> Result<WorkDir> {
         let base = base();
         remove_abandoned(&base);

@@ -7,8 +7,10 @@ survive did, and what is lost is named.
 import contextlib
 import os
 import pathlib
+import resource
 import shutil
 import signal
+import socket
 import subprocess
 import time
 
@@ -323,3 +325,26 @@ def compiles(kernel, crate):
             if crate.encode() in words:
                 return True
     return False
+
+
+def test_strangers_take_not_all_descriptors():
+    """Connections on which nothing is said, more than the kernel may have open."""
+    limits = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (400, limits[1]))
+    with contextlib.ExitStack() as strangers:
+        try:
+            session = strangers.enter_context(Session())
+        finally:
+            resource.setrlimit(resource.RLIMIT_NOFILE, limits)
+        session.ok("let earlier = 5;")
+        info = session.client.get_connection_info()
+        for number in range(150):
+            channel = ("shell", "iopub", "stdin", "control", "hb")[number % 5]
+            address = (info["ip"], info[f"{channel}_port"])
+            strangers.enter_context(socket.create_connection(address, timeout=60))
+        assert value(session, "earlier + 1") == ["6"]
+        # They are dropped, and whoever comes then is let in.
+        other = session.manager.client()
+        other.start_channels()
+        other.wait_for_ready(timeout=60)
+        other.stop_channels()

@@ -295,7 +295,10 @@ impl<'a> Drawing<'a> {
         }
         match series.key == COMPILER {
             // Its line ends before the right edge, so its name stands where it was highest.
-            true => (last.map(|_| peak.min(self.highest.max(1).saturating_mul(2))), peak),
+            true => (
+                last.map(|_| peak.min(self.highest.max(1).saturating_mul(2))),
+                peak,
+            ),
             false => (last, peak),
         }
     }
