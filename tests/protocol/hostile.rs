@@ -124,7 +124,9 @@ async fn a_message_that_is_sent_again_by_another_is_not_obeyed() {
     let content = json!({ "code": "counted += 1;", "silent": true });
     kernel.run("let mut counted = 0;").await;
     let frames = kernel.signed([&header.to_string(), "{}", "{}", &content.to_string()]);
-    for channel in ["shell", "shell", "control"] {
+    kernel.send_frames("shell", &frames).await;
+    kernel.all_has_arrived().await;
+    for channel in ["shell", "control"] {
         kernel.send_frames(channel, &frames).await;
     }
     eventually("the replays are in the log", END_LIMIT, || {
