@@ -11,12 +11,10 @@ use jupyter_protocol::messaging::{
     CommClose, CommInfoReply, CompleteReply, InterruptReply, IsCompleteReply, JupyterMessage,
     JupyterMessageContent as Content, ReplyStatus, ShutdownReply, UnknownMessage,
 };
-use jupyter_zmq_client::{
-    KernelHeartbeatConnection, KernelStdinConnection, RouterRecvConnection, RouterSendConnection,
-};
+use jupyter_zmq_client::{KernelStdinConnection, RouterRecvConnection, RouterSendConnection};
 use serde_json::json;
 use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
-use zeromq::{SocketRecv, SocketSend};
+use zeromq::{RouterSocket, Socket, SocketRecv, SocketSend};
 
 use crate::incoming::next_request;
 use crate::interrupt::Interrupter;
@@ -64,9 +62,10 @@ pub async fn serve(file: &Path, parts: crate::Parts) -> Result<()> {
     let stdin = jupyter_zmq_client::create_kernel_stdin_connection(&info, &id)
         .await
         .with_context(bind("stdin"))?;
-    let heartbeat = jupyter_zmq_client::create_kernel_heartbeat_connection(&info)
-        .await
-        .with_context(bind("heartbeat"))?;
+    // Not the library's REP socket: of a peer that leaves in the middle of a frame, that tells for ever.
+    let mut heartbeat = RouterSocket::new();
+    let bound = heartbeat.bind(&info.hb_url()).await;
+    bound.with_context(bind("heartbeat"))?;
 
     guard::listen(&outside, &info).await?;
 
@@ -312,12 +311,12 @@ fn is_known_request(msg_type: &str) -> bool {
     REQUESTS.contains(&msg_type)
 }
 
-/// Echoes what it gets, as the protocol asks; the typed connection would answer "pong".
-async fn serve_heartbeat(mut connection: KernelHeartbeatConnection) {
+/// Echoes what it gets, as the protocol asks, with the envelope that leads back.
+async fn serve_heartbeat(mut socket: RouterSocket) {
     loop {
-        match connection.socket.recv().await {
+        match socket.recv().await {
             Ok(message) => {
-                let _ = connection.socket.send(message).await;
+                let _ = socket.send(message).await;
             }
             Err(error) => {
                 eprintln!("memtrack-kernel: a heartbeat was dropped: {error}");

@@ -81,6 +81,18 @@ class Strangers:
             else:
                 stranger.close()
 
+    def cut_off(self, times):
+        """Are let in, and leave in the middle of a frame."""
+        for number in range(times):
+            channel, kind = (("hb", b"REQ"), ("shell", b"DEALER"))[number % 2]
+            address = (self.info["ip"], self.info[f"{channel}_port"])
+            with socket.create_connection(address, timeout=60) as stranger:
+                stranger.sendall(greeting() + ready(kind))
+                answer = b""
+                while b"READY" not in answer:
+                    answer += stranger.recv(1000)
+                stranger.sendall(frame_of(1000))
+
     def idle(self, times):
         """Connections on which nothing comes."""
         self.open += [self.connect() for _ in range(times)]
@@ -136,6 +148,7 @@ def visit(session, random, times, idle):
     try:
         strangers.idle(idle)
         strangers.connections(times)
+        strangers.cut_off(times // 4)
         strangers.forged(times // 4, "number += 1_000_000;")
         go.touch()
         assert cell.finish().stdout.endswith("ran\n")
@@ -150,7 +163,7 @@ def visit(session, random, times, idle):
         assert time.monotonic() < deadline, f"{before} descriptors before, {strangers.descriptors()} after"
         time.sleep(0.05)
     counts = {
-        "strangers' connections": times + idle,
+        "strangers' connections": times + times // 4 + idle,
         "forged and replayed messages": times // 4 * 2,
     }
     return counts, (resident(strangers.kernel) - held) / MiB
